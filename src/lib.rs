@@ -1,0 +1,1 @@
+//! Innkeeper: a Kubernetes operator that lodges virtual machines where they belong.
