@@ -105,7 +105,7 @@ fn check_power_state(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
     Err(bad_power_state(vm, &expected.join(", "), actual))
 }
 
-/// VM_BAD_POWER_STATE: the states are in lower case here, capitalised in records.
+/// `VM_BAD_POWER_STATE`: the states are in lower case here, capitalised in records.
 pub(crate) fn bad_power_state(vm: &str, expected: &str, actual: &str) -> ApiError {
     ApiError::new("VM_BAD_POWER_STATE", [vm.to_owned(), expected.to_lowercase(), actual.to_lowercase()])
 }

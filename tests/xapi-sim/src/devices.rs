@@ -14,7 +14,7 @@ use crate::sim::{Call, World};
 use crate::value::{Value, is_null};
 use crate::vm::domain::device_name;
 
-pub(crate) async fn call(call: &Call, class: &Class, message: &str, args: &Args) -> ApiResult<Option<Value>> {
+pub(crate) fn call(call: &Call, class: &Class, message: &str, args: &Args) -> ApiResult<Option<Value>> {
     call.write(|w| if &*class.name == "VBD" { of_vbd(w, class, message, args) } else { of_vif(w, class, message, args) })
 }
 

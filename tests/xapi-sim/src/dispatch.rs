@@ -227,10 +227,10 @@ async fn run(call: &Call, found: &Found, args: &Args) -> ApiResult<Value> {
             misc::call(call, &found.class, message, args).await?
         }
         "VM" => vm::call(call, &found.class, message, args).await?,
-        "VBD" | "VIF" => devices::call(call, &found.class, message, args).await?,
+        "VBD" | "VIF" => devices::call(call, &found.class, message, args)?,
         "VDI" | "SR" | "PBD" => storage::call(call, &found.class, message, args).await?,
         "host" => host::call(call, message, args).await?,
-        "pool" => pool::call(call, message, args).await?,
+        "pool" => pool::call(call, message, args)?,
         _ => None,
     };
     match (special, &found.meaning) {

@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     ResetBefore,
     /// The connection is reset although the call has had its effect.
     ResetAfter,
-    /// SESSION_INVALID, though the session is valid.
+    /// `SESSION_INVALID`, though the session is valid.
     SessionInvalid,
     /// Any XAPI error instead of the effect.
     Error { code: String, #[serde(default)] params: Vec<String> },

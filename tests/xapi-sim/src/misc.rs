@@ -1,4 +1,4 @@
-//! The small classes: session, task, event, message, network, VM_group.
+//! The small classes: session, task, event, message, network, `VM_group`.
 
 use std::sync::Arc;
 

@@ -105,12 +105,15 @@ pub(crate) struct Relation {
     pub(crate) other_field: Arc<str>,
 }
 
+/// Relations by the class and the field at their near end.
+type Relations = HashMap<(Arc<str>, Arc<str>), Relation>;
+
 /// The whole data model.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) classes: BTreeMap<Arc<str>, Class>,
     /// By class and field: what must change at the other end when the field does.
-    relations: HashMap<(Arc<str>, Arc<str>), Relation>,
+    relations: Relations,
     pub(crate) slave_whitelist: Vec<String>,
 }
 
@@ -259,7 +262,7 @@ fn default_of(json: Option<&Json>, ty: &Type, entry: &str) -> Result<Option<Valu
 fn relations(
     specs: &[BTreeMap<String, String>],
     classes: &BTreeMap<Arc<str>, Class>,
-) -> Result<HashMap<(Arc<str>, Arc<str>), Relation>, ModelError> {
+) -> Result<Relations, ModelError> {
     let mut found = HashMap::new();
     for relation in specs {
         let end = |key: &str| {

@@ -9,7 +9,7 @@ use crate::sim::{Call, World};
 use crate::value::Value;
 use crate::vm::memory;
 
-pub(crate) async fn call(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value>> {
+pub(crate) fn call(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value>> {
     match message {
         "designate_new_master" => {
             let host = args.text(0).to_owned();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::ApiResult;
+use crate::generic;
 use crate::rbac;
 use crate::session;
 use crate::sim::World;
@@ -87,9 +88,20 @@ pub(crate) fn build(world: &mut World, preset: &Preset) -> ApiResult<()> {
 
 const RESTRICTIONS: [&str; 6] = ["pooling", "storage_xen_motion", "xen_motion", "vm_groups", "rbac", "pool_size"];
 
+/// The six roles and, as the real ones' parts, one role for every method: more than two thousand rows.
 fn roles(world: &mut World) {
-    for (_, name) in rbac::ROLES {
-        world.store.insert("role", fields([("name_label", Value::str(name))]));
+    let mut permissions = Vec::new();
+    for method in generic::all_methods(&world.store.model) {
+        let (class, message) = method.strip_prefix("Async.").unwrap_or(&method).split_once('.').unwrap_or_default();
+        let listed = world.store.model.class(class).and_then(|c| c.messages.get(message)).and_then(|m| m.role.clone());
+        let needed = rbac::required(class, message, listed.as_deref());
+        let name = Value::str(method.to_lowercase());
+        permissions.push((needed, world.store.insert("role", fields([("name_label", name)]))));
+    }
+    for (role, name) in rbac::ROLES {
+        let parts = permissions.iter().filter(|(needed, _)| role >= *needed).map(|(_, part)| part);
+        let record = fields([("name_label", Value::str(name)), ("subroles", Value::strings(parts))]);
+        world.store.insert("role", record);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::value::{Map, NULL_REF, Value, is_null, new_ref, new_uuid};
 const DELETIONS_KEPT: usize = 256;
 const DELETIONS_MAX: usize = 512;
 /// xapi coalesces its writes to disk for five minutes: nothing older can be lost by a crash.
-const JOURNAL_SPAN: Duration = Duration::from_secs(300);
+const JOURNAL_SPAN: Duration = Duration::from_mins(5);
 
 /// One object.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::{Sim, World};
-use crate::value::{NULL_REF, Value};
+use crate::value::Value;
 use crate::wire::xml;
 
 /// Makes a pending task.
@@ -125,9 +125,4 @@ pub(crate) async fn work(
         }
     }
     Ok(())
-}
-
-/// True for the reference of a task that a client may pass along as "none".
-pub(crate) fn is_none(task: &str) -> bool {
-    task.is_empty() || task == NULL_REF
 }

@@ -162,7 +162,7 @@ pub(crate) fn remove(world: &mut World, vdi: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// Moves a disk to another repository: a new object with a new uuid, without tags and other_config.
+/// Moves a disk to another repository: a new object with a new uuid, without tags and `other_config`.
 pub(crate) fn relocate(world: &mut World, vdi: &str, sr: &str) -> ApiResult<Arc<str>> {
     let copy = duplicate(world, vdi, Some(sr))?;
     world.store.set("VDI", &copy, "tags", Value::Set(Vec::new()))?;

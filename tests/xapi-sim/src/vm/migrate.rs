@@ -106,7 +106,7 @@ pub(crate) fn check_send(world: &World, vm: &str, args: &Args) -> ApiResult<Plan
     Ok(Plan { source, host, moves })
 }
 
-/// `VM.migrate_send` inside the pool: disks that move become new VDIs, without tags and other_config.
+/// `VM.migrate_send` inside the pool: disks that move become new VDIs, without tags and `other_config`.
 pub(crate) async fn send(call: &Call, vm: &str, args: &Args) -> ApiResult<Value> {
     let knobs = call.knobs();
     let plan = call.write(|w| check_send(w, vm, args))?;
