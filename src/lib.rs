@@ -1,1 +1,3 @@
 //! Innkeeper: a Kubernetes operator that lodges virtual machines where they belong.
+
+pub mod api;
