@@ -1,4 +1,8 @@
 //! Innkeeper: a Kubernetes operator that lodges virtual machines where they belong.
+//!
+//! Arrows point down only: `cli` → controllers → `plan`, `provider` → `api`.
 
 pub mod api;
+pub mod cli;
 pub mod provider;
+pub mod runtime;
