@@ -4,5 +4,6 @@
 
 pub mod api;
 pub mod cli;
+pub mod plan;
 pub mod provider;
 pub mod runtime;
