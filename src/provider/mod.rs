@@ -14,12 +14,15 @@
 
 mod error;
 mod model;
+mod registry;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
     Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
     Network, ObservedGuest, Owner, Power, Stage, StopMode,
 };
+
+pub use registry::{Entry, Registry};
 
 use std::time::Duration;
 
