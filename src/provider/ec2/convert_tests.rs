@@ -27,7 +27,7 @@ fn instance(token: &str, tags: Vec<Tag>) -> Instance {
 
 #[test]
 fn reads_back_what_it_wrote() {
-    let token = token::client_token(&a_key(), "m7i.large");
+    let token = token::client_token(&a_key(), &["m7i.large"]);
     let seen = ours(&owner(), &instance(&token, tags(&owner(), &a_key()))).unwrap();
     assert_eq!(seen.guest.key, a_key());
     assert_eq!(seen.guest.power, Power::Running);
@@ -39,7 +39,7 @@ fn reads_back_what_it_wrote() {
 
 #[test]
 fn what_is_not_ours_is_left_alone() {
-    let token = token::client_token(&a_key(), "m7i.large");
+    let token = token::client_token(&a_key(), &["m7i.large"]);
     let other = Owner("cluster-2".into());
     assert_eq!(ours(&other, &instance(&token, tags(&owner(), &a_key()))), None, "another cluster's");
     assert_eq!(ours(&owner(), &instance("console-copy", tags(&owner(), &a_key()))), None, "a copy with our tags");
@@ -57,7 +57,7 @@ fn wildcards_in_a_filter_mean_themselves() {
 }
 
 fn seen(id: &str, made: i64, power: Power) -> Seen {
-    let token = token::client_token(&a_key(), "m7i.large");
+    let token = token::client_token(&a_key(), &["m7i.large"]);
     let mut seen = ours(&owner(), &instance(&token, tags(&owner(), &a_key()))).unwrap().with_power(power);
     seen.guest.provider_id = id.into();
     seen.made = made;

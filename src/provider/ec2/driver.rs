@@ -22,6 +22,7 @@ use super::{
     convert::{self, Seen},
     core::Core,
     launch, poller, removal,
+    snapshot::Launch,
 };
 use crate::provider::{
     Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, Power, Provider, ProviderError,
@@ -168,7 +169,12 @@ impl Provider for Ec2Provider {
         }
         let image = core.image(ACT, &wish.image).await?;
         let request = launch::request(&core.config, wish, &image)?;
-        let before = core.snapshot().launching(guest, Instant::now());
+        let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
+        if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
+            let message = "another launch of this guest was not answered and may still turn up";
+            return Err(ProviderError::new(ErrorKind::UnknownOutcome, ACT, message));
+        }
+        let before = core.snapshot().launching(guest, launch);
         let error = match core.api.call(ACT, Action::RunInstances, || request.clone().send_with(core.api.ec2())).await {
             Ok(reply) => match reply.instances() {
                 [instance, ..] if instance.instance_id().is_some() => {

@@ -12,9 +12,8 @@ use aws_sdk_ec2::{
 use super::{Ec2Config, convert, token};
 use crate::provider::{ErrorKind, GuestWish, ProviderError, Result};
 
-/// What the guest is launched with. The client token stands for everything that may rightly differ between two launches
-/// of the same incarnation; all else must follow from the wish and the pool alone, or EC2 takes a repeated launch for a
-/// mistake.
+/// What the guest is launched with. Everything that may differ between two launches of the same incarnation is in the
+/// client token; all else must be the same for the same wish, or EC2 takes a repeated launch for a mistake.
 pub(super) fn request(config: &Ec2Config, wish: &GuestWish, image: &Image) -> Result<RunInstancesInputBuilder> {
     let kind = wish.instance_type.as_ref().or(config.default_instance_type.as_ref()).ok_or_else(|| {
         let message = "no instance type was chosen, and the pool has no default";
@@ -23,6 +22,12 @@ pub(super) fn request(config: &Ec2Config, wish: &GuestWish, image: &Image) -> Re
     let tags = convert::tags(&config.owner, &wish.key);
     let tagged = |what: ResourceType| TagSpecification::builder().resource_type(what).set_tags(Some(tags.clone()));
     let groups = (!config.security_groups.is_empty()).then(|| config.security_groups.clone());
+    let encrypt = config.encrypt_disks.to_string();
+    let mut asked = vec![kind.as_str(), &wish.image, &encrypt, wish.zone.as_deref().unwrap_or_default()];
+    asked.extend(config.default_subnet.as_deref().filter(|_| wish.networks.is_empty()));
+    asked.extend(wish.networks.iter().map(|network| network.provider_id.as_str()));
+    asked.push("groups");
+    asked.extend(config.security_groups.iter().map(String::as_str));
     let metadata = InstanceMetadataOptionsRequest::builder()
         .http_endpoint(InstanceMetadataEndpointState::Enabled)
         .http_tokens(HttpTokensState::Required);
@@ -31,7 +36,7 @@ pub(super) fn request(config: &Ec2Config, wish: &GuestWish, image: &Image) -> Re
         .instance_type(InstanceType::from(kind.as_str()))
         .min_count(1)
         .max_count(1)
-        .client_token(token::client_token(&wish.key, kind))
+        .client_token(token::client_token(&wish.key, &asked))
         .tag_specifications(tagged(ResourceType::Instance).build())
         .tag_specifications(tagged(ResourceType::Volume).build())
         .metadata_options(metadata.build())
@@ -116,7 +121,7 @@ mod tests {
     fn identity_and_safety_are_in_the_one_call() {
         let request = launch(&wish(&[]));
         assert_eq!((request.min_count(), request.max_count()), (Some(1), Some(1)));
-        assert_eq!(request.client_token().unwrap(), token::client_token(&wish(&[]).key, "m7i.large"));
+        assert!(token::belongs(&wish(&[]).key, request.client_token()));
         let kinds: Vec<_> = request.tag_specifications().iter().filter_map(|spec| spec.resource_type()).collect();
         assert_eq!(kinds, [&ResourceType::Instance, &ResourceType::Volume]);
         assert!(request.tag_specifications().iter().all(|spec| spec.tags().len() == 6));
@@ -125,6 +130,22 @@ mod tests {
         let ebs = disk.ebs().unwrap();
         assert_eq!((disk.device_name(), ebs.encrypted()), (Some("/dev/xvda"), Some(true)));
         assert_eq!(ebs.delete_on_termination(), Some(true), "whatever the image says");
+    }
+
+    #[test]
+    fn another_request_has_another_token() {
+        let token = |wish: &GuestWish| launch(wish).client_token().unwrap().to_owned();
+        let first = wish(&["subnet-a"]);
+        assert_eq!(token(&first), token(&first.clone()));
+        let mut others = vec![wish(&["subnet-b"]), wish(&[]), wish(&["subnet-a", "subnet-b"])];
+        others.push(GuestWish { image: "ami-2".into(), ..first.clone() });
+        others.push(GuestWish { zone: None, ..first.clone() });
+        others.push(GuestWish { instance_type: Some("m7i.xlarge".into()), ..first.clone() });
+        for other in others {
+            assert_ne!(token(&first), token(&other), "{other:?}");
+        }
+        // What EC2 is not asked for does not count.
+        assert_eq!(token(&first), token(&GuestWish { vcpus: 4, ..first.clone() }));
     }
 
     #[test]

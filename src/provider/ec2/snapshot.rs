@@ -24,6 +24,15 @@ struct Entry {
     written: Option<Instant>,
 }
 
+/// A launch that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    /// The client token it carried.
+    pub token: String,
+    /// When it was last sent.
+    pub sent: Instant,
+}
+
 /// A read of EC2 and when it began.
 #[derive(Debug)]
 pub(super) struct Read {
@@ -40,8 +49,8 @@ pub(super) struct Read {
 pub(super) struct Snapshot {
     settling: Duration,
     entries: BTreeMap<String, Entry>,
-    /// Launches whose instance has not been seen yet, by guest, and when they were last sent.
-    launches: BTreeMap<String, Instant>,
+    /// Launches whose instance has not been seen yet, by guest.
+    launches: BTreeMap<String, Launch>,
     /// When the last read of everything began.
     read: Option<Instant>,
 }
@@ -111,22 +120,28 @@ impl Snapshot {
         self.entries.remove(id);
     }
 
-    /// A launch for this guest is about to be sent. Answers when the last one was that nothing is known of.
-    pub(super) fn launching(&mut self, guest: &str, now: Instant) -> Option<Instant> {
-        self.launches.insert(guest.to_owned(), now)
+    /// A launch for this guest is about to be sent. Answers the one before it that nothing is known of yet.
+    pub(super) fn launching(&mut self, guest: &str, launch: Launch) -> Option<Launch> {
+        self.launches.insert(guest.to_owned(), launch)
     }
 
     /// EC2 refused the launch: nothing will turn up from it, but perhaps from the one before.
-    pub(super) fn refused(&mut self, guest: &str, before: Option<Instant>) {
+    pub(super) fn refused(&mut self, guest: &str, before: Option<Launch>) {
         match before {
             Some(before) => self.launches.insert(guest.to_owned(), before),
             None => self.launches.remove(guest),
         };
     }
 
+    /// Whether an instance of this guest may still turn up from a launch of this process with another token. EC2 does
+    /// not know that the two belong together, so the second must wait.
+    pub(super) fn is_launched_otherwise(&self, guest: &str, token: &str, now: Instant) -> bool {
+        self.may_turn_up(guest, now) && self.launches.get(guest).is_some_and(|launch| launch.token != token)
+    }
+
     /// Whether an instance of this guest may still turn up from a launch of this process.
     pub(super) fn may_turn_up(&self, guest: &str, now: Instant) -> bool {
-        self.launches.get(guest).is_some_and(|sent| now.saturating_duration_since(*sent) < self.settling)
+        self.launches.get(guest).is_some_and(|launch| now.saturating_duration_since(launch.sent) < self.settling)
     }
 
     /// Whether a write of ours answered with this instance so lately that reads may lack it.
@@ -168,7 +183,7 @@ impl Snapshot {
     /// Whether an instance is on its way from one state to another, or is expected to turn up.
     pub(super) fn is_moving(&self, now: Instant) -> bool {
         self.entries.values().any(|entry| entry.seen.guest.busy)
-            || self.launches.values().any(|sent| now.saturating_duration_since(*sent) < self.settling)
+            || self.launches.values().any(|launch| now.saturating_duration_since(launch.sent) < self.settling)
     }
 }
 

@@ -32,6 +32,10 @@ fn one(began: Instant, guest: &str, seen: Vec<Seen>) -> Read {
     Read { began, guest: Some(guest.into()), seen }
 }
 
+fn launch(token: &str, sent: Instant) -> Launch {
+    Launch { token: token.into(), sent }
+}
+
 fn power(snapshot: &Snapshot, guest: &str) -> Option<Power> {
     let key = Key { guest: guest.into(), incarnation: 1, namespace: String::new(), name: String::new() };
     snapshot.find(&key).map(|seen| seen.guest.power)
@@ -63,7 +67,7 @@ fn tells_what_changed() {
 fn a_launched_instance_survives_reads_that_lack_it() {
     let now = Instant::now();
     let mut snapshot = Snapshot::new(SETTLING);
-    snapshot.launching("a", now);
+    snapshot.launching("a", launch("t", now));
     assert!(snapshot.may_turn_up("a", now));
     snapshot.write(seen("i-a", "a", 1, Power::Starting), now);
     assert!(!snapshot.may_turn_up("a", now), "it has turned up");
@@ -112,14 +116,17 @@ fn a_read_of_one_guest_says_nothing_of_the_others() {
 fn a_launch_without_an_answer_is_awaited_for_the_settling_time() {
     let now = Instant::now();
     let mut snapshot = Snapshot::new(SETTLING);
-    snapshot.launching("a", now);
+    snapshot.launching("a", launch("t", now));
     assert!(snapshot.is_moving(now));
     assert!(snapshot.may_turn_up("a", now + second(59)));
     assert!(!snapshot.may_turn_up("a", now + second(60)));
-    let before = snapshot.launching("b", now);
+    assert!(!snapshot.is_launched_otherwise("a", "t", now), "the same launch may be repeated");
+    assert!(snapshot.is_launched_otherwise("a", "u", now + second(59)));
+    assert!(!snapshot.is_launched_otherwise("a", "u", now + second(60)));
+    let before = snapshot.launching("b", launch("t", now));
     snapshot.refused("b", before);
     assert!(!snapshot.may_turn_up("b", now));
-    let before = snapshot.launching("a", now + second(50));
+    let before = snapshot.launching("a", launch("t", now + second(50)));
     snapshot.refused("a", before);
     assert!(snapshot.may_turn_up("a", now + second(59)), "the first launch may still turn up");
     assert!(!snapshot.may_turn_up("a", now + second(60)));

@@ -1,9 +1,11 @@
 //! The client token: what makes EC2 itself refuse to launch a guest twice.
 //!
-//! EC2 keeps a token with the instance for at least as long as it shows the instance. The same token with the same
-//! parameters answers the first instance; with other parameters `IdempotentParameterMismatch`; after the instance was
-//! terminated `IdempotentInstanceTerminated`. So the token holds what may rightly differ between two launches of one
-//! guest: the incarnation and the instance type (the next offering is tried when one has no capacity).
+//! EC2 binds a token to the parameters of the first request that carries it, even where that request finds no capacity.
+//! The same token with the same parameters answers the first instance; with other parameters
+//! `IdempotentParameterMismatch`; after the instance was terminated `IdempotentInstanceTerminated`. So the token holds
+//! the incarnation and a hash of all that is asked for: the next offering, tried after one without capacity, has a token
+//! of its own. That a first launch is not forgotten when a second asks for something else is the business of the look by
+//! tag and of [`super::snapshot`], not of the token.
 //!
 //! It also tells our instances from copies: "launch more like this" in the console copies an instance's tags and not
 //! its token.
@@ -15,6 +17,9 @@ use crate::provider::Key;
 /// Characters of the guest's UID and of the hash of what else went in.
 const GUEST_LEN: usize = 36;
 const HASH_LEN: usize = 16;
+
+/// Counts up when this driver begins to send other parameters for the same wish.
+const FORMAT: u32 = 1;
 
 /// The start of every token of this incarnation of the guest.
 #[must_use]
@@ -29,11 +34,13 @@ pub(super) fn prefix(key: &Key) -> String {
     format!("{guest}-{}-", key.incarnation)
 }
 
-/// The token for launching this incarnation of the guest with this type. EC2 takes 64 ASCII characters at most.
+/// The token for launching this incarnation of the guest with these parameters. EC2 takes 64 ASCII characters at most.
 #[must_use]
-pub(super) fn client_token(key: &Key, instance_type: &str) -> String {
+pub(super) fn client_token(key: &Key, asked: &[&str]) -> String {
     let prefix = prefix(key);
-    let hash = hex(format!("{prefix}{instance_type}").as_bytes(), HASH_LEN);
+    // The lengths keep ["ab", "c"] and ["a", "bc"] apart.
+    let parts: String = asked.iter().map(|part| format!("{}:{part};", part.len())).collect();
+    let hash = hex(format!("{FORMAT};{prefix}{parts}").as_bytes(), HASH_LEN);
     format!("{prefix}{hash}")
 }
 
@@ -68,12 +75,13 @@ mod tests {
 
     #[test]
     fn one_launch_has_one_token() {
-        let token = client_token(&key(UID, 1), "m7i.large");
-        assert_eq!(token, client_token(&key(UID, 1), "m7i.large"));
+        let token = client_token(&key(UID, 1), &["m7i.large"]);
+        assert_eq!(token, client_token(&key(UID, 1), &["m7i.large"]));
         for other in [
-            client_token(&key(UID, 2), "m7i.large"),
-            client_token(&key(UID, 1), "m7i.xlarge"),
-            client_token(&key("0f0b2ee8-9a3c-4a4d-8c1e-3f6f0d3b7a12", 1), "m7i.large"),
+            client_token(&key(UID, 2), &["m7i.large"]),
+            client_token(&key(UID, 1), &["m7i.xlarge"]),
+            client_token(&key(UID, 1), &["m7i", ".large"]),
+            client_token(&key("0f0b2ee8-9a3c-4a4d-8c1e-3f6f0d3b7a12", 1), &["m7i.large"]),
         ] {
             assert_ne!(token, other);
         }
@@ -82,17 +90,17 @@ mod tests {
     #[test]
     fn knows_its_own_from_a_copy() {
         let first = key(UID, 1);
-        assert!(belongs(&first, Some(&client_token(&first, "m7i.large"))));
-        assert!(belongs(&first, Some(&client_token(&first, "c7i.large"))));
+        assert!(belongs(&first, Some(&client_token(&first, &["m7i.large"]))));
+        assert!(belongs(&first, Some(&client_token(&first, &["c7i.large"]))));
         assert!(belongs(&first, None));
-        assert!(!belongs(&first, Some(&client_token(&key(UID, 11), "m7i.large"))));
+        assert!(!belongs(&first, Some(&client_token(&key(UID, 11), &["m7i.large"]))));
         assert!(!belongs(&first, Some("6b1f8a9e-console")));
     }
 
     proptest! {
         #[test]
         fn always_fits(guest in ".{0,80}", incarnation in any::<u32>(), kind in "[a-z0-9.-]{0,80}") {
-            let token = client_token(&key(&guest, incarnation), &kind);
+            let token = client_token(&key(&guest, incarnation), &[&kind]);
             prop_assert!(token.len() <= MAX_LEN && token.is_ascii());
             prop_assert!(belongs(&key(&guest, incarnation), Some(&token)));
         }
