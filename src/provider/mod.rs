@@ -12,6 +12,8 @@
 //!    [`ErrorKind::UnknownOutcome`].
 //! 5. **No secrets in words.** Credentials appear in no error, log line or debug print.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
 mod error;
 mod model;
 mod registry;
