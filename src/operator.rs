@@ -54,7 +54,9 @@ pub enum OperatorError {
         source: ServeError,
     },
     /// A kind is not installed.
-    #[snafu(display("cannot work without the kind {kind}: install the definitions with `innkeeper crds | kubectl apply --server-side -f -`"))]
+    #[snafu(display(
+        "cannot work without the kind {kind}: install the definitions with `innkeeper crds | kubectl apply --server-side -f -`"
+    ))]
     KindMissing {
         /// Which.
         kind: &'static str,

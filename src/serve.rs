@@ -57,7 +57,8 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// Serves until `shutdown`.
 pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let router = Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(readiness);
+    let router =
+        Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(readiness);
     let ended = shutdown.cancelled_owned();
     axum::serve(listener, router).with_graceful_shutdown(ended).await.context(ServeSnafu { address })
 }

@@ -174,7 +174,7 @@ pub struct Ec2Spec {
 }
 
 /// A Secret by name and namespace (pools belong to no namespace).
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
     /// Its namespace.

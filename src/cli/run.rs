@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    operator::{self, Options, OperatorError},
+    operator::{self, OperatorError, Options},
     runtime::client::{self, ClientError},
 };
 

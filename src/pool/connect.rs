@@ -58,8 +58,9 @@ pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
         std::iter::once(&xapi.credentials_secret_ref).chain(authority)
     });
     let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
+    let references: Vec<&SecretReference> = xapi.chain(ec2).collect();
     let mut secrets = Secrets::default();
-    for reference in xapi.chain(ec2) {
+    for reference in references {
         let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
         let act = format!("read Secret {}/{}", reference.namespace, reference.name);
         let secret = call(act, api.get(&reference.name)).await.map_err(|error| {
@@ -128,7 +129,8 @@ mod xapi {
         let secrets = made.secrets;
         let secret = &spec.credentials_secret_ref;
         let endpoint = |text: &str| {
-            reqwest::Url::parse(text).map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
+            reqwest::Url::parse(text)
+                .map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
         };
         let config = XapiConfig {
             endpoints: spec.endpoints.iter().map(|url| endpoint(&url.0)).collect::<Result<_, _>>()?,
@@ -150,9 +152,12 @@ mod xapi {
             return Ok(TlsTrust::Authority { pem: secrets.text(authority, "ca.crt")?, server_name: None });
         }
         let parse = |text: &String| {
-            text.parse::<Fingerprint>().map_err(|error| invalid(format!("spec.provider.xapi.tls.certificateFingerprints: {error}")))
+            text.parse::<Fingerprint>()
+                .map_err(|error| invalid(format!("spec.provider.xapi.tls.certificateFingerprints: {error}")))
         };
-        Ok(TlsTrust::Fingerprints(spec.certificate_fingerprints.iter().map(|print| parse(&print.0)).collect::<Result<_, _>>()?))
+        Ok(TlsTrust::Fingerprints(
+            spec.certificate_fingerprints.iter().map(|print| parse(&print.0)).collect::<Result<_, _>>()?,
+        ))
     }
 }
 

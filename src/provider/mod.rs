@@ -17,6 +17,7 @@ pub mod ec2;
 mod error;
 mod model;
 mod registry;
+pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{

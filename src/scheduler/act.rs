@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::info;
@@ -35,15 +35,16 @@ pub(super) async fn carry_out(
 ) -> Result<(), ApiError> {
     let bindings: HashMap<&str, &plan::Binding> =
         plan.bindings.iter().map(|binding| (binding.guest.as_str(), binding)).collect();
-    let written: Vec<Result<Option<(String, Binding)>, ApiError>> = stream::iter(&plan.explanations)
-        .filter_map(async |explanation| Some((*picture.guests.get(&explanation.guest)?, explanation)))
-        .map(|(guest, explanation)| {
+    let writes: Vec<_> = plan
+        .explanations
+        .iter()
+        .filter_map(|explanation| {
+            let guest = *picture.guests.get(&explanation.guest)?;
             let binding = bindings.get(explanation.guest.as_str()).copied();
-            one(scheduler, picture, guest, explanation, binding)
+            Some(one(scheduler, picture, guest, explanation, binding).boxed())
         })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+        .collect();
+    let written: Vec<_> = stream::iter(writes).buffered(AT_ONCE).collect().await;
     let mut failed = None;
     for result in written {
         match result {

@@ -1,6 +1,6 @@
 //! Makes and deletes Guest objects, and writes the workload's status.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Preconditions},
@@ -26,15 +26,13 @@ pub(super) async fn carry_out(
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
-    let api = &api;
-    stream::iter(&plan.apply)
-        .map(|&ordinal| async move {
-            let name = format!("{}-{ordinal}", workload.name_any());
-            apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name)).await.map(drop)
-        })
-        .buffered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    let apply = |ordinal: u32| {
+        let (api, name) = (api.clone(), format!("{}-{ordinal}", workload.name_any()));
+        let manifest = manifest(workload, &name);
+        async move { apply::object(&api, &name, manager::WORKLOAD, &manifest).await.map(drop) }.boxed()
+    };
+    let writes: Vec<_> = plan.apply.iter().copied().map(apply).collect();
+    stream::iter(writes).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
     for (name, uid) in &plan.delete {
         let params = DeleteParams {
