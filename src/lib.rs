@@ -1,1 +1,9 @@
 //! Innkeeper: a Kubernetes operator that lodges virtual machines where they belong.
+//!
+//! Arrows point down only: `cli` → controllers → `plan`, `provider` → `api`.
+
+pub mod api;
+pub mod cli;
+pub mod plan;
+pub mod provider;
+pub mod runtime;

@@ -1,0 +1,31 @@
+//! The command line: one file for each subcommand.
+
+pub mod crds;
+
+use std::error::Error;
+
+use clap::{Parser, Subcommand};
+
+/// Lodges virtual machines on Xen pools and public clouds, as Kubernetes objects say.
+#[derive(Parser, Debug)]
+#[command(name = "innkeeper", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Print the definitions of the kinds, for `kubectl apply -f -`
+    Crds(crds::CrdsArgs),
+}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    pub fn dispatch(self) -> Result<(), Box<dyn Error>> {
+        match self.command {
+            Command::Crds(args) => crds::crds(&args)?,
+        }
+        Ok(())
+    }
+}
