@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import socket
@@ -63,9 +64,7 @@ class Front:
         try:
             with WORLD.lock:
                 LIFECYCLE.settle()
-                if not action.startswith(_READING):
-                    answer = self._collect(environ, began)
-            if action.startswith(_READING):
+            with contextlib.nullcontext() if action.startswith(_READING) else WORLD.lock:
                 answer = self._collect(environ, began)
         except Injected as fault_in_moto:
             return _refuse(start_response, fault_in_moto.code, fault_in_moto.message)
