@@ -7,18 +7,25 @@ BEGAN=$SECONDS
 SANDBOX=$CACHE/demo
 LEASH=(setpriv --pdeathsig TERM setsid)
 
+STAGE="the start"
+heading() {
+  STAGE=$1
+  printf '\n=== %s (%d s)\n' "$1" "$((SECONDS - BEGAN))" >&2
+}
 fail() {
   say "demo: $*"
-  say "demo: the logs are in $SANDBOX/logs"
   exit 1
 }
-
-heading() { say "" "=== $* ($((SECONDS - BEGAN)) s)"; }
-guests() { kubectl get guests -n "$NAMESPACE" -l "innkeeper.dev/workload=$WORKLOAD" -o "$@"; }
+finish() {
+  local status=$?
+  sandbox_stop
+  [ "$status" = 0 ] || say "demo: FAILED at: $STAGE; the logs are in $SANDBOX/logs"
+}
+get_guests() { kubectl get guests -n "$NAMESPACE" -l "innkeeper.dev/workload=$WORKLOAD" -o "$@"; }
 
 # Running guests and all guests, from the API server. A guest that runs has been bound and has an address.
 count_guests() {
-  guests 'jsonpath={range .items[*]}{.status.phase}/{.status.addresses[0]}{"\n"}{end}' |
+  get_guests 'jsonpath={range .items[*]}{.status.phase}/{.status.addresses[0]}{"\n"}{end}' |
     awk -F/ 'NF { all++ } $1 == "Running" && $2 != "" { running++ } END { print running + 0, all + 0 }'
 }
 
@@ -31,7 +38,7 @@ until_guests() {
     shown=$running/$all
     [ "$shown" != "$1/$1" ] || return 0
     [ "$SECONDS" -lt "$deadline" ] || {
-      guests wide >&2
+      get_guests wide >&2
       fail "expected $1 running guests within $2 s; $running of $all run"
     }
     sleep 0.3
@@ -48,7 +55,7 @@ provided() {
 
 demo() {
   local replicas guests xen ec2 left
-  trap 'sandbox_stop' EXIT
+  trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   sandbox_start
@@ -57,11 +64,13 @@ demo() {
   read -r NAMESPACE WORKLOAD replicas < <(look workload)
   kubectl apply --server-side -f "$SANDBOX/examples.yaml" >&2
   until_guests "$replicas" 60
+  echo >&2
   kubectl get cloudpools >&2
-  say ""
-  guests json | look table
+  echo >&2
+  get_guests json | look table
   provided 4 2 "after the start"
-  guests=$replicas xen=$XEN ec2=$EC2
+  read -r _ guests < <(count_guests)
+  xen=$XEN ec2=$EC2
   [ "$guests" = 6 ] || fail "the example asks for $guests guests, the demo is written for 6"
 
   heading "eight guests: what does not fit at home is rented"
@@ -76,13 +85,15 @@ demo() {
   [ "$((XEN + EC2))" = 2 ] || fail "two guests were left, and the providers run $((XEN + EC2)) VMs"
 
   heading "nothing"
-  kubectl delete --timeout=60s -f "$SANDBOX/examples.yaml" >&2 || fail "the examples could not be deleted"
+  kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
+  until_guests 0 60
+  kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
   read -r _ _ left < <(look providers "$SANDBOX/baseline.json")
   if [ "$left" != 0 ]; then
     look left "$SANDBOX/baseline.json" >&2
     fail "expected nothing to be left at the providers, there are $left VMs, disks or instances"
   fi
-  kubectl delete -f "$SANDBOX/secrets.yaml" --wait=false >/dev/null
+  kubectl delete secrets -A -l "$MARK" >/dev/null
   say "  at the providers: nothing is left"
   sandbox_stop
   printf 'demo: ok guests=%d xen=%d ec2=%d left=%d seconds=%d\n' "$guests" "$xen" "$ec2" "$left" "$((SECONDS - BEGAN))"

@@ -51,8 +51,9 @@ def manifests(sandbox: Sandbox, examples: Path) -> str:
     return "\n".join(lines)
 
 
-def secrets(sandbox: Sandbox) -> str:
-    """The Secrets that the pools refer to, and every namespace that is used."""
+def secrets(sandbox: Sandbox, mark: str) -> str:
+    """The Secrets that the pools refer to, with a label, and every namespace that is used."""
+    name, _, value = mark.partition("=")
     xapi, (key, secret) = sandbox.state("xapi-sim"), sandbox.ec2_keys()
     data = {
         "xapi": {"username": xapi["user"], "password": xapi["password"]},
@@ -65,11 +66,11 @@ def secrets(sandbox: Sandbox) -> str:
         for kind, provider in each.get("spec", {}).get("provider", {}).items():
             if reference := provider.get("credentialsSecretRef"):
                 namespaces.add(reference["namespace"])
-                made.append(
-                    {"apiVersion": "v1", "kind": "Secret", "metadata": dict(reference), "stringData": data[kind]}
-                )
+                metadata = {**reference, "labels": {name: value}}
+                made.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data[kind]})
     homes = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in sorted(namespaces)
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}}
+        for home in sorted(namespaces - {"default"})
     ]
     return str(yaml.safe_dump_all(homes + made))
 
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--sandbox", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("manifests").add_argument("examples", type=Path)
-    commands.add_parser("secrets")
+    commands.add_parser("secrets").add_argument("label", help="KEY=VALUE")
     commands.add_parser("workload")
     commands.add_parser("table")
     commands.add_parser("baseline")
@@ -173,7 +174,7 @@ def main() -> None:
         case "manifests":
             print(manifests(sandbox, given.examples))
         case "secrets":
-            print(secrets(sandbox))
+            print(secrets(sandbox, given.label))
         case "workload":
             print(workload(sandbox))
         case "table":

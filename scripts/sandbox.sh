@@ -9,6 +9,7 @@
 SANDBOX=${INNKEEPER_SANDBOX:-$CACHE/sandbox}
 REGION=eu-west-1
 EXAMPLES=$ROOT/examples
+MARK=app.kubernetes.io/created-by=innkeeper-sandbox # on what is made beside the examples' own objects
 # Two hosts with room for four guests of the example's size.
 XAPI_SIM=(--hosts 2)
 # Before each server: outlive the terminal. The demo's servers end with it instead.
@@ -18,8 +19,9 @@ python() { "$CACHE/venv/bin/python" "$@"; }
 kubectl() { KUBECONFIG=$SANDBOX/kubeconfig "$BIN/kubectl" "$@"; }
 look() { python "$ROOT/scripts/look.py" --sandbox "$SANDBOX" "$@"; }
 
-# A pid alone may by now be another process's: what identifies one is the pid and when it started.
-started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A pid alone may by now be another process's: what identifies one is the pid and when it started. Nothing is printed
+# for a process that has ended, also if nobody has asked for its exit status yet.
+started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 runs() { # NAME: whether the server of this name runs; its pid is left in PID
   local since
   read -r PID since 2>/dev/null <"$SANDBOX/pids/$1" && [ "$(started_at "$PID")" = "$since" ]
@@ -115,7 +117,7 @@ sandbox_start() {
   kubectl apply --server-side --force-conflicts -f "$SANDBOX/crds.yaml" >/dev/null
   kubectl wait --for=condition=Established --timeout=30s -f "$SANDBOX/crds.yaml" >/dev/null
   look manifests "$EXAMPLES" >"$SANDBOX/examples.yaml"
-  (umask 077 && look secrets >"$SANDBOX/secrets.yaml")
+  (umask 077 && look secrets "$MARK" >"$SANDBOX/secrets.yaml")
   kubectl apply --server-side -f "$SANDBOX/secrets.yaml" >/dev/null
   start_operator
   say "sandbox: the operator is ready"
