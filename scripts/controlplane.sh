@@ -9,7 +9,7 @@ SOURCE=$ROOT/tests/controlplane
 
 need go "to build the control plane"
 case "$(go env GOVERSION)" in
-  go$GO | go$GO.*) ;;
+  "go$GO" | "go$GO".*) ;;
   *) export GOTOOLCHAIN=go$GO.8 ;; # the go command fetches it through the module proxy
 esac
 export GOFLAGS='' CGO_ENABLED=0 GOWORK=off
@@ -40,7 +40,7 @@ build() {
     -ldflags "$LDFLAGS" -o "$work/controlplane" . 2>&1) | progress
   chmod 755 "$work"
   mv -T -- "$work" "$OUT"
-  keep_newest "$BIN"/controlplane-*
+  keep_newest "$BIN/controlplane"
   say "controlplane: built in $((SECONDS - began)) s"
 }
 
