@@ -1,0 +1,71 @@
+//! The one interface to everything that can run a guest, and the words it may answer with.
+//!
+//! A driver keeps five promises (they are checked by the contract tests):
+//!
+//! 1. **Identity first.** A guest's [`Key`] is in the very call that creates its VM, so that a run after a crash finds
+//!    what the last one made. Every operation here may be repeated.
+//! 2. **Absent is a fact.** [`Provider::find`] answers `Ok(None)` only where the provider said so after a complete read.
+//!    Everything else is an error, and an error is never taken for absence.
+//! 3. **Nothing foreign is touched.** A VM without our owner's mark, or whose mark was copied along with a clone, is not
+//!    ours, whatever it is named.
+//! 4. **Every call ends.** Each request has a deadline. Where a request with effects ran into it, the error's kind is
+//!    [`ErrorKind::UnknownOutcome`].
+//! 5. **No secrets in words.** Credentials appear in no error, log line or debug print.
+
+#[cfg(feature = "ec2")]
+pub mod ec2;
+mod error;
+mod model;
+mod registry;
+pub mod xapi;
+
+pub use error::{ErrorKind, ProviderError, Result};
+pub use model::{
+    Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
+    Network, ObservedGuest, Owner, Power, Stage, StopMode,
+};
+
+pub use registry::{Entry, Registry};
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+/// A connection to one pool of hosts or one region of a public provider.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// What the pool has: hosts, sizes, what is used by others, images. Live unless the driver follows the pool's events.
+    async fn inventory(&self) -> Result<Inventory>;
+
+    /// Every VM of this owner, from a complete read.
+    async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>>;
+
+    /// The VM of one guest. `Ok(None)`: it is certainly not there.
+    async fn find(&self, key: &Key, freshness: Freshness) -> Result<Option<ObservedGuest>>;
+
+    /// Makes the guest's VM, or finishes making it where an earlier call was cut off ([`Stage::Incomplete`]), and
+    /// returns it. A VM that is complete already is returned as it is. Whether the new VM runs afterwards is the
+    /// provider's nature: [`Provider::start`] and [`Provider::stop`] bring it where it should be.
+    async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest>;
+
+    /// Starts the VM, on the wished host where the pool has hosts. Running already is success.
+    async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest>;
+
+    /// Stops the VM and keeps it. Stopped already is success.
+    async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest>;
+
+    /// Removes everything that was made for the guest: the VM in whatever state, its disks, what half-done or repeated
+    /// creations left. Call it until it answers [`Deletion::Gone`].
+    async fn delete(&self, key: &Key) -> Result<Deletion>;
+
+    /// What changed at the provider, as it is noticed. Ends when the provider is closed.
+    fn changes(&self) -> BoxStream<'static, Change>;
+
+    /// How long after a creation's unknown outcome the VM may still turn up. Only after that is `Ok(None)` from
+    /// [`Provider::find`] taken as the end of it.
+    fn settling_time(&self) -> Duration;
+
+    /// Ends sessions and background work. Operations after it fail with [`ErrorKind::Unavailable`].
+    async fn close(&self);
+}

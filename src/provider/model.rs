@@ -1,0 +1,231 @@
+//! The values that go to and come from providers.
+
+use std::{fmt, net::IpAddr};
+
+use crate::api::quantity::Bytes;
+
+/// Who a VM belongs to: one Innkeeper in one Kubernetes cluster (the UID of its `kube-system` namespace). Two clusters
+/// may share a pool and never touch each other's guests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(pub String);
+
+/// What a guest's VM is found again by. Fixed before the first call to a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The UID of the Guest object: unique in space and time, the idempotency key of everything made for it.
+    pub guest: String,
+    /// Which VM of this guest it is. Counts up when a VM is certainly gone and a new one is to be made, so that a late
+    /// answer to an old request can never be taken for the new VM.
+    pub incarnation: u32,
+    /// Namespace of the Guest, for people and to find the object from its VM.
+    pub namespace: String,
+    /// Name of the Guest: the VM's name for people.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A network card of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The pool's logical name of the network.
+    pub name: String,
+    /// The provider's own id: a XAPI network's uuid, an EC2 subnet.
+    pub provider_id: String,
+}
+
+/// What a guest's VM should be. No meaningful choice is left in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestWish {
+    /// Which guest.
+    pub key: Key,
+    /// The provider's own id of what it boots from: a XAPI template's uuid or unique name, an EC2 image.
+    pub image: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory the guest sees.
+    pub memory: Bytes,
+    /// Network cards in order. Empty: what the provider gives by default.
+    pub networks: Vec<Network>,
+    /// The type to rent, where the pool has offerings.
+    pub instance_type: Option<String>,
+    /// The zone to rent in, where the placement chose one.
+    pub zone: Option<String>,
+    /// The host (its uuid) to start on, where the pool has hosts.
+    pub host: Option<String>,
+}
+
+/// How a VM is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ask the guest's system; where it cannot be asked or does not answer in time, cut the power.
+    Soft,
+    /// Cut the power.
+    Hard,
+}
+
+/// What state a VM is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::Display)]
+pub enum Power {
+    /// On its way to running.
+    Starting,
+    /// Running, as far as the provider can tell.
+    Running,
+    /// On its way to stopped.
+    Stopping,
+    /// Off, its disks kept.
+    Stopped,
+    /// Asleep, its memory on disk.
+    Suspended,
+    /// Halted in the hypervisor, in memory.
+    Paused,
+    /// Being removed for ever.
+    Terminating,
+    /// Removed for ever; the provider still remembers it.
+    Terminated,
+    /// The provider cannot tell, such as when the host does not answer. The VM may be running.
+    Unknown,
+}
+
+/// Whether everything that belongs to a VM has been made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its creation was begun and not finished; it must not be started.
+    Incomplete,
+    /// All of it is there.
+    Complete,
+}
+
+/// A VM of ours as the provider shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedGuest {
+    /// Which guest it was made for, from the marks on it.
+    pub key: Key,
+    /// The provider's own id: a XAPI VM's uuid, an EC2 instance id.
+    pub provider_id: String,
+    /// Whether its creation was finished.
+    pub stage: Stage,
+    /// What state it is in.
+    pub power: Power,
+    /// Name of the host it is on, where the provider tells.
+    pub host: Option<String>,
+    /// The rented type, where there is one.
+    pub instance_type: Option<String>,
+    /// Virtual processors, where the provider tells.
+    pub vcpus: Option<u32>,
+    /// Memory, where the provider tells.
+    pub memory: Option<Bytes>,
+    /// Addresses as far as they are known, in a stable order.
+    pub addresses: Vec<IpAddr>,
+    /// An operation is under way on it (ours or somebody else's): wait, do not act.
+    pub busy: bool,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// What the driver last saw, where it follows the provider; else a read.
+    Cached,
+    /// Read from the provider now. Required before anything is made or given up.
+    Live,
+}
+
+/// How far a deletion has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Nothing is left.
+    Gone,
+    /// Under way; ask again.
+    InProgress,
+}
+
+/// Something changed at the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The VM of this guest.
+    Guest {
+        /// Namespace of the Guest.
+        namespace: String,
+        /// Name of the Guest.
+        name: String,
+    },
+    /// The pool itself: a host, storage, an image, a foreign VM.
+    Pool,
+    /// Perhaps anything: the driver lost track and has read everything anew.
+    Everything,
+}
+
+/// What the hypervisor needs for a guest on top of the guest's own memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryOverhead {
+    /// For each guest.
+    pub fixed: Bytes,
+    /// For each virtual processor.
+    pub per_vcpu: Bytes,
+    /// For the guest's memory, divided by this. Zero: nothing.
+    pub memory_divisor: u64,
+}
+
+/// Memory that one of our guests takes on a host, overhead included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestUse {
+    /// The UID in its mark.
+    pub guest: String,
+    /// What it takes.
+    pub memory: Bytes,
+    /// Its virtual processors.
+    pub vcpus: u32,
+}
+
+/// One host of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostInventory {
+    /// The provider's own id (a XAPI host's uuid).
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// May guests start here: enabled and alive.
+    pub schedulable: bool,
+    /// Why not, for people.
+    pub reason: Option<String>,
+    /// Physical processors (threads).
+    pub cpus: u32,
+    /// Physical memory.
+    pub memory_total: Bytes,
+    /// What the hypervisor and its control domain take.
+    pub memory_overhead: Bytes,
+    /// What VMs that are not of this owner take, overhead included.
+    pub memory_others: Bytes,
+    /// Virtual processors of running VMs that are not of this owner, without the control domain.
+    pub vcpus_others: u32,
+    /// VMs of this owner that take memory here.
+    pub guests: Vec<GuestUse>,
+}
+
+/// An image or template that guests can boot from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFact {
+    /// The provider's own id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a pool has.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// The provider's own id of the whole: a XAPI pool's uuid, an EC2 region.
+    pub id: String,
+    /// The provider's version, for people.
+    pub version: String,
+    /// Its hosts. Empty where the provider rents out types, not hosts.
+    pub hosts: Vec<HostInventory>,
+    /// What a guest takes on a host on top of its own memory.
+    pub overhead: MemoryOverhead,
+    /// Images seen there, where listing them is cheap. Empty says nothing.
+    pub images: Vec<ImageFact>,
+}
