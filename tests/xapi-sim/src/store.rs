@@ -174,7 +174,10 @@ impl Store {
             table.by_uuid.insert(Arc::from(uuid.as_str()), reference.clone());
         }
         table.by_modified.insert(generation, reference.clone());
-        table.rows.insert(reference.clone(), Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation }));
+        table.rows.insert(
+            reference.clone(),
+            Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation }),
+        );
     }
 
     fn defaults(&self, class: &str) -> Map {
@@ -252,7 +255,14 @@ impl Store {
     }
 
     /// Changes one entry of a map field.
-    pub(crate) fn set_entry(&mut self, class: &str, reference: &str, field: &str, key: &str, value: Value) -> ApiResult<()> {
+    pub(crate) fn set_entry(
+        &mut self,
+        class: &str,
+        reference: &str,
+        field: &str,
+        key: &str,
+        value: Value,
+    ) -> ApiResult<()> {
         let mut map = self.get(class, reference, field)?.as_map().cloned().unwrap_or_default();
         map.insert(Arc::from(key), value);
         self.set(class, reference, field, Value::Map(map))

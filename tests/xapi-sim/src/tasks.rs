@@ -105,12 +105,7 @@ pub(crate) fn forget_all(world: &mut World) {
 }
 
 /// Waits on behalf of a call, counting its progress up; ends early when the call is cancelled.
-pub(crate) async fn work(
-    sim: &Arc<Sim>,
-    task: &str,
-    signal: &Notify,
-    duration: std::time::Duration,
-) -> ApiResult<()> {
+pub(crate) async fn work(sim: &Arc<Sim>, task: &str, signal: &Notify, duration: std::time::Duration) -> ApiResult<()> {
     const STEPS: u32 = 4;
     if duration.is_zero() {
         return Ok(());

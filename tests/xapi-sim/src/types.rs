@@ -92,11 +92,9 @@ impl Type {
             (Self::Set(inner), Value::Set(items)) => {
                 items.into_iter().map(|v| inner.coerce(name, v)).collect::<ApiResult<_>>().map(Value::Set)
             }
-            (Self::Map(_, inner), Value::Map(map)) => map
-                .into_iter()
-                .map(|(k, v)| Ok((k, inner.coerce(name, v)?)))
-                .collect::<ApiResult<_>>()
-                .map(Value::Map),
+            (Self::Map(_, inner), Value::Map(map)) => {
+                map.into_iter().map(|(k, v)| Ok((k, inner.coerce(name, v)?))).collect::<ApiResult<_>>().map(Value::Map)
+            }
             (Self::Option(_), Value::Void) => Ok(Value::Void),
             (Self::Option(inner), v) => inner.coerce(name, v),
             (Self::Record(_), v @ Value::Map(_)) => Ok(v),

@@ -103,7 +103,8 @@ enum Handler {
 
 /// Reads the query and checks who asks; `None` is an answer of 401.
 fn transfer(endpoint: Endpoint, request: &Request<Incoming>) -> Option<Transfer> {
-    let query: BTreeMap<String, String> = request.uri().query().unwrap_or_default().split('&').filter_map(pair).collect();
+    let query: BTreeMap<String, String> =
+        request.uri().query().unwrap_or_default().split('&').filter_map(pair).collect();
     let cookie = request.headers().get(COOKIE).and_then(|c| c.to_str().ok()).unwrap_or_default();
     let from_cookie = cookie.split(';').filter_map(pair).find(|(k, _)| k == "session_id").map(|(_, v)| v);
     let role = match query.get("session_id").cloned().or(from_cookie) {

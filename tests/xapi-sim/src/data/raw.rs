@@ -69,7 +69,8 @@ pub(super) fn import(transfer: Transfer, request: Request<Incoming>) -> Response
         let error = ApiError::new("IMPORT_ERROR_GENERIC", ["the simulator imports raw data only"]);
         return transfer.fail(StatusCode::NOT_FOUND, error);
     }
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse::<u64>().ok());
+    let length =
+        request.headers().get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse::<u64>().ok());
     let vdi = match locate(&transfer) {
         Ok(vdi) => vdi,
         Err(answer) => return *answer,
