@@ -22,6 +22,7 @@ const UNDESCRIBED: &[&str] = &[
     "Driver_variant",
     "Feature",
     "Host_driver",
+    "LVHD",
     "Observer",
     "PUSB",
     "PVS_cache_storage",
