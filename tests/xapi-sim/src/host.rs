@@ -191,6 +191,8 @@ pub(crate) fn take_down(sim: &Sim, host: &Arc<str>, power: bool) {
             w.history.domains.retain(|d| d.host != *host);
         }
     });
+    // Its connections end now.
+    sim.wake();
 }
 
 /// The pool notices after a while that a host is gone.

@@ -22,6 +22,7 @@ pub(crate) async fn restart(sim: Arc<Sim>, lost: Option<Duration>) {
         }
         (coordinator, ms(w.knobs.restart_ms))
     });
+    sim.wake();
     tokio::time::sleep(away).await;
     sim.write(|w| {
         w.down.remove(&coordinator);
