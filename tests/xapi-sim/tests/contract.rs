@@ -144,8 +144,14 @@ async fn storage_runs_full() {
     let preset = Preset { shared_sr_type: "lvmoiscsi".to_owned(), shared_sr_size: 40 * GIB, ..Preset::default() };
     let lab = Lab::of(preset).await;
     let sr = lab.by_name("SR", "Shared storage").await;
-    let full = lab.call("VDI.create", json!([{ "SR": sr, "virtual_size": 11 * GIB, "type": "user", "sharable": false,
-        "read_only": false, "other_config": {} }])).await.unwrap_err();
+    let full = lab
+        .call(
+            "VDI.create",
+            json!([{ "SR": sr, "virtual_size": 11 * GIB, "type": "user", "sharable": false,
+        "read_only": false, "other_config": {} }]),
+        )
+        .await
+        .unwrap_err();
     assert_eq!(full, fault("SR_BACKEND_FAILURE_44", &["", "There is insufficient space", ""]));
     let used = lab.record("SR", &sr).await["physical_utilisation"].as_i64().unwrap();
     let vdi = disk(&lab, &sr, 5 * GIB).await;
@@ -330,10 +336,12 @@ async fn faults_strike_as_ordered() {
     lab.ok("VM.get_all", json!([])).await;
     assert!(began.elapsed() >= Duration::from_millis(300));
     let (_, token) = lab.events(json!(["vm"]), "", 1.0).await;
-    lab.admin_post("/faults", json!({ "method": "event.from", "kind": "drop_deletion", "class": "VM", "count": 1 })).await;
+    lab.admin_post("/faults", json!({ "method": "event.from", "kind": "drop_deletion", "class": "VM", "count": 1 }))
+        .await;
     lab.ok("VM.destroy", json!([vm])).await;
     assert!(lab.events(json!(["vm"]), &token, 0.2).await.0.is_empty());
-    lab.admin_post("/faults", json!({ "method": "role.get_all", "kind": "slow_bytes", "bytes_per_second": 400_000 })).await;
+    lab.admin_post("/faults", json!({ "method": "role.get_all", "kind": "slow_bytes", "bytes_per_second": 400_000 }))
+        .await;
     assert!(lab.ok("role.get_all", json!([])).await.as_array().unwrap().len() > 2000);
     let listed = lab.admin_get("/faults").await;
     assert!(listed.as_array().unwrap().iter().all(|f| f["struck"] == 1), "{listed}");
