@@ -147,6 +147,7 @@ async fn fact_09_a_crash_loses_the_newest_objects_and_a_graceful_restart_none() 
     lab.session = lab.log_in().await;
     assert_eq!(lab.ok("VM.get_by_name_label", json!(["lost"])).await, json!([]));
     assert_eq!(lab.by_name("VM", "kept").await, kept);
+    assert_eq!(lab.ok("task.get_all", json!([])).await, json!([]));
     let later = lab.record("host", &host).await["other_config"]["agent_start_time"].as_str().unwrap().to_owned();
     assert!(later > agent_start);
 }
