@@ -101,7 +101,8 @@ async fn check(lab: &Lab) {
         }
     }
     let domains = lab.admin_get("/domains").await;
-    let really: Vec<String> = domains.as_array().unwrap().iter().map(|d| d["vm_uuid"].as_str().unwrap().into()).collect();
+    let really: Vec<String> =
+        domains.as_array().unwrap().iter().map(|d| d["vm_uuid"].as_str().unwrap().into()).collect();
     assert_eq!(really.len(), running.len(), "a domain too many");
     assert_eq!(really.into_iter().collect::<BTreeSet<_>>(), running);
     for (reference, host) in rows(&state, "host") {
