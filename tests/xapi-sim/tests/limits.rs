@@ -96,3 +96,21 @@ async fn the_oldest_sessions_and_finished_tasks_go_first() {
     assert_eq!(left.len(), 3);
     assert!(tasks[2..].iter().all(|t| left.contains(&t.as_str())));
 }
+
+#[tokio::test]
+async fn a_start_under_way_outlives_its_coordinator_and_never_runs_twice() {
+    let mut lab = lab(Knobs { start_ms: 1_500, ..quick() }).await;
+    let vm = lab.vm("debian-12", "x").await;
+    lab.ok("Async.VM.start", json!([vm, false, false])).await;
+    lab.until("the start begins", async || is_busy(&lab, &vm).await).await;
+    lab.admin_post("/restart", Json::Null).await;
+    lab.session = lab.log_in().await;
+    assert_eq!(lab.record("VM", &vm).await["power_state"], "Halted");
+    // A client that knows nothing of the first start asks again; one of the two wins.
+    let again = lab.call("VM.start", json!([vm, false, false])).await;
+    assert!(again.is_ok_and(|v| v == "") || lab.record("VM", &vm).await["power_state"] == "Running");
+    lab.until("it runs", async || lab.record("VM", &vm).await["power_state"] == "Running").await;
+    assert_eq!(lab.admin_get("/domains").await.as_array().unwrap().len(), 1);
+    let history = lab.admin_get("/history").await;
+    assert!(history.as_array().unwrap().iter().all(|e| e.get("running_twice").is_none()));
+}
