@@ -14,6 +14,7 @@
 
 mod error;
 mod model;
+pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
