@@ -163,7 +163,7 @@ mod tests {
     async fn turns_are_taken_one_after_the_other_per_guest() {
         let turns = Turns::default();
         let first = turns.take("a").await;
-        let _other = turns.take("b").await;
+        drop(turns.take("b").await);
         {
             let mut second = Box::pin(turns.take("a"));
             assert!(futures::poll!(second.as_mut()).is_pending());

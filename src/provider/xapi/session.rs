@@ -41,8 +41,6 @@ pub(super) struct Link {
     session: SecretString,
     /// Counts logins, so that one failure drops one session only once.
     pub(super) epoch: u64,
-    /// The pool.
-    pub(super) pool: Ref<Pool>,
     /// Its uuid.
     pub(super) pool_uuid: String,
 }
@@ -173,7 +171,7 @@ impl Sessions {
         known.epoch += 1;
         known.pool_uuid = Some(pool.1.uuid.clone());
         known.candidates.replace(&endpoint, hosts.values().map(|host| host.address.as_str()));
-        let link = Arc::new(Link { endpoint, session, epoch: known.epoch, pool: pool.0, pool_uuid: pool.1.uuid });
+        let link = Arc::new(Link { endpoint, session, epoch: known.epoch, pool_uuid: pool.1.uuid });
         if !self.replace(Current::Link(Arc::clone(&link))) {
             self.log_out(&link.endpoint, &link.session).await;
             return Err(CallError::Closed);

@@ -47,8 +47,14 @@ impl View {
     /// The VMs of one guest's incarnation, and which of them it is: a marked one (the furthest, where there should be two),
     /// else the unmarked one of the lowest uuid. Every run chooses the same.
     pub(super) fn candidates<'a>(&'a self, owner: &'a Owner, key: &Key) -> Candidates<'a> {
-        let same = |k: &Key| k.guest == key.guest && k.incarnation == key.incarnation;
-        let mut all: Vec<_> = self.ours(owner).filter(|(_, _, claim)| claim.key().is_some_and(same)).collect();
+        let mut all: Vec<_> = self
+            .ours(owner)
+            .filter(|(_, _, claim)| match claim {
+                Claim::Marked(of, _) => of.guest == key.guest && of.incarnation == key.incarnation,
+                Claim::Begun(of) => of == key,
+                Claim::Foreign => false,
+            })
+            .collect();
         all.sort_by_cached_key(|(_, vm, claim)| (rank(vm, claim), vm.uuid.clone()));
         let mut all = all.into_iter();
         let chosen = all.next();
