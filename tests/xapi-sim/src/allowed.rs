@@ -69,8 +69,17 @@ const VM_STATES: &[(&str, &[&str])] = &[
 /// Operations that are never listed, because no client asks for them.
 const UNLISTED: &[&str] = &["assert_operation_valid", "update_allowed_operations", "get_boot_record", "query_services"];
 const TEMPLATE_ALLOWS: &[&str] = &[
-    "changing_dynamic_range", "changing_static_range", "changing_memory_limits", "changing_shadow_memory",
-    "changing_VCPUs", "changing_NVRAM", "clone", "copy", "export", "metadata_export", "provision",
+    "changing_dynamic_range",
+    "changing_static_range",
+    "changing_memory_limits",
+    "changing_shadow_memory",
+    "changing_VCPUs",
+    "changing_NVRAM",
+    "clone",
+    "copy",
+    "export",
+    "metadata_export",
+    "provision",
 ];
 const SNAPSHOT_ALLOWS: &[&str] = &["revert", "clone", "copy", "export", "destroy", "hard_shutdown", "metadata_export"];
 /// Operations of one group may run at the same time.
@@ -105,7 +114,7 @@ fn check_power_state(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
     Err(bad_power_state(vm, &expected.join(", "), actual))
 }
 
-/// VM_BAD_POWER_STATE: the states are in lower case here, capitalised in records.
+/// `VM_BAD_POWER_STATE`: the states are in lower case here, capitalised in records.
 pub(crate) fn bad_power_state(vm: &str, expected: &str, actual: &str) -> ApiError {
     ApiError::new("VM_BAD_POWER_STATE", [vm.to_owned(), expected.to_lowercase(), actual.to_lowercase()])
 }
@@ -179,7 +188,12 @@ fn check_feature(world: &World, vm: &str, row: &Row, op: &str) -> ApiResult<()> 
 /// Brings `allowed_operations` up to date for what changed since a generation, and for what depends on it.
 pub(crate) fn refresh(world: &mut World, since: u64) {
     let changed = |world: &World, class: &str| -> BTreeSet<Arc<str>> {
-        world.store.table(class).into_iter().flat_map(|t| t.by_modified.range(since + 1..).map(|(_, r)| r.clone())).collect()
+        world
+            .store
+            .table(class)
+            .into_iter()
+            .flat_map(|t| t.by_modified.range(since + 1..).map(|(_, r)| r.clone()))
+            .collect()
     };
     let vms = changed(world, "VM");
     let (mut vbds, mut vifs) = (changed(world, "VBD"), changed(world, "VIF"));

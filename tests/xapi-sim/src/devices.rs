@@ -14,8 +14,10 @@ use crate::sim::{Call, World};
 use crate::value::{Value, is_null};
 use crate::vm::domain::device_name;
 
-pub(crate) async fn call(call: &Call, class: &Class, message: &str, args: &Args) -> ApiResult<Option<Value>> {
-    call.write(|w| if &*class.name == "VBD" { of_vbd(w, class, message, args) } else { of_vif(w, class, message, args) })
+pub(crate) fn call(call: &Call, class: &Class, message: &str, args: &Args) -> ApiResult<Option<Value>> {
+    call.write(
+        |w| if &*class.name == "VBD" { of_vbd(w, class, message, args) } else { of_vif(w, class, message, args) },
+    )
 }
 
 /// The device positions that are free on a VM.
@@ -235,7 +237,12 @@ fn is_mac(text: &str) -> bool {
 pub(crate) fn mac_from_seed(world: &World, vm: &str, device: &str) -> String {
     let seed = world.store.get("VM", vm, "other_config").ok().and_then(|c| c.entry("mac_seed")).unwrap_or(vm);
     let digest = Sha256::digest(format!("{seed}/{device}"));
-    let bytes: Vec<String> =
-        digest.iter().take(6).enumerate().map(|(i, b)| if i == 0 { (b & 0xfe) | 0x02 } else { *b }).map(|b| format!("{b:02x}")).collect();
+    let bytes: Vec<String> = digest
+        .iter()
+        .take(6)
+        .enumerate()
+        .map(|(i, b)| if i == 0 { (b & 0xfe) | 0x02 } else { *b })
+        .map(|b| format!("{b:02x}"))
+        .collect();
     bytes.join(":")
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The granularity of storage and of changed-block tracking.
-pub(crate) const BLOCK: u64 = 65_536;
+pub(crate) const BLOCK_LEN: usize = 65_536;
+/// The same for offsets.
+pub(crate) const BLOCK: u64 = BLOCK_LEN as u64;
 
 /// A disk's written blocks by number.
 #[derive(Debug, Clone, Default)]
@@ -16,11 +18,12 @@ impl Disk {
     /// Writes at an offset; blocks of zeros take no room.
     pub(crate) fn write(&mut self, mut offset: u64, mut data: &[u8]) {
         while !data.is_empty() {
-            let (number, start) = (offset / BLOCK, (offset % BLOCK) as usize);
-            let len = data.len().min(BLOCK as usize - start);
+            let number = offset / BLOCK;
+            let start = usize::try_from(offset % BLOCK).unwrap_or(0);
+            let len = data.len().min(BLOCK_LEN - start);
             let (part, rest) = data.split_at(len);
             if self.blocks.contains_key(&number) || part.iter().any(|b| *b != 0) {
-                let block = self.blocks.entry(number).or_insert_with(|| Arc::new(vec![0; BLOCK as usize]));
+                let block = self.blocks.entry(number).or_insert_with(|| Arc::new(vec![0; BLOCK_LEN]));
                 Arc::make_mut(block)[start..start + len].copy_from_slice(part);
             }
             data = rest;

@@ -16,7 +16,10 @@ use crate::{devices, events, host, misc, pool, rbac, session, storage, tasks, vm
 /// What becomes of a call.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Answer { result: ApiResult<Value>, bytes_per_second: Option<u64> },
+    Answer {
+        result: ApiResult<Value>,
+        bytes_per_second: Option<u64>,
+    },
     /// The connection is reset instead of answered.
     Reset,
 }
@@ -114,11 +117,8 @@ async fn answer(
     }
     let found = find(&sim, &method)?;
     let received = params.len();
-    let session: Arc<str> = if found.with_session && !params.is_empty() {
-        Arc::from(params.remove(0).as_str())
-    } else {
-        Arc::from("")
-    };
+    let session: Arc<str> =
+        if found.with_session && !params.is_empty() { Arc::from(params.remove(0).as_str()) } else { Arc::from("") };
     let args = arguments(&found, &method, params, received)?;
     if found.with_session {
         check_session(&sim, &session, &found)?;
@@ -126,7 +126,11 @@ async fn answer(
     let cancel = Arc::new(Notify::new());
     let epoch = sim.read(|w| w.epoch);
     let call = Call { sim: sim.clone(), session, task: new_ref(), epoch, cancel, endpoint };
-    if found.asynchronous { Ok(in_background(call, found, args, &method, lose_task)) } else { run(&call, &found, &args).await }
+    if found.asynchronous {
+        Ok(in_background(call, found, args, &method, lose_task))
+    } else {
+        run(&call, &found, &args).await
+    }
 }
 
 /// What a host that is not the coordinator answers.
@@ -227,18 +231,19 @@ async fn run(call: &Call, found: &Found, args: &Args) -> ApiResult<Value> {
             misc::call(call, &found.class, message, args).await?
         }
         "VM" => vm::call(call, &found.class, message, args).await?,
-        "VBD" | "VIF" => devices::call(call, &found.class, message, args).await?,
+        "VBD" | "VIF" => devices::call(call, &found.class, message, args)?,
         "VDI" | "SR" | "PBD" => storage::call(call, &found.class, message, args).await?,
         "host" => host::call(call, message, args).await?,
-        "pool" => pool::call(call, message, args).await?,
+        "pool" => pool::call(call, message, args)?,
         _ => None,
     };
     match (special, &found.meaning) {
         (Some(value), _) => Ok(value),
         (None, Some(meaning)) => call.write(|w| generic::perform(w, &found.class, meaning, &args.0)),
-        (None, None) => {
-            Err(ApiError::new("NOT_IMPLEMENTED", [format!("{}.{message}: the simulator has not got it", found.class.name)]))
-        }
+        (None, None) => Err(ApiError::new(
+            "NOT_IMPLEMENTED",
+            [format!("{}.{message}: the simulator has not got it", found.class.name)],
+        )),
     }
 }
 

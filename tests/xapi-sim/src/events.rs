@@ -109,7 +109,12 @@ fn any(world: &World, wanted: &[Subscription], since: u64) -> bool {
     let asked = |class: &str, reference: &str| wanted.iter().any(|s| s.wants(class, reference));
     tables(world, wanted).any(|(class, table)| {
         table.by_modified.range(since + 1..).any(|(_, r)| asked(&class, r))
-            || table.deletions.iter().rev().take_while(|d| d.at > since).any(|d| d.created <= since && asked(&class, &d.reference))
+            || table
+                .deletions
+                .iter()
+                .rev()
+                .take_while(|d| d.at > since)
+                .any(|d| d.created <= since && asked(&class, &d.reference))
     })
 }
 
@@ -118,7 +123,8 @@ fn batch(world: &mut World, wanted: &[Subscription], since: u64) -> Value {
     let (mut adds, mut mods, mut dels) = (Vec::new(), Vec::new(), Vec::new());
     for (class, table) in tables(world, wanted) {
         for (_, reference) in table.by_modified.range(since + 1..) {
-            let Some(row) = table.rows.get(reference).filter(|_| wanted.iter().any(|s| s.wants(&class, reference))) else {
+            let Some(row) = table.rows.get(reference).filter(|_| wanted.iter().any(|s| s.wants(&class, reference)))
+            else {
                 continue;
             };
             let snapshot = Some(Value::Record(row.fields.clone()));

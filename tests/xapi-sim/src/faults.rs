@@ -12,14 +12,25 @@ pub(crate) enum Kind {
     ResetBefore,
     /// The connection is reset although the call has had its effect.
     ResetAfter,
-    /// SESSION_INVALID, though the session is valid.
+    /// `SESSION_INVALID`, though the session is valid.
     SessionInvalid,
     /// Any XAPI error instead of the effect.
-    Error { code: String, #[serde(default)] params: Vec<String> },
+    Error {
+        code: String,
+        #[serde(default)]
+        params: Vec<String>,
+    },
     /// Any XAPI error although the call has had its effect.
-    ErrorAfter { code: String, #[serde(default)] params: Vec<String> },
+    ErrorAfter {
+        code: String,
+        #[serde(default)]
+        params: Vec<String>,
+    },
     /// `event.from` keeps silent about a deletion; `class` narrows it down.
-    DropDeletion { #[serde(default)] class: Option<String> },
+    DropDeletion {
+        #[serde(default)]
+        class: Option<String>,
+    },
     /// The task of an asynchronous call is gone before anyone can read it; the effect takes place.
     LoseTask,
     /// The answer trickles, so many bytes a second.

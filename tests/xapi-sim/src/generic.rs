@@ -103,7 +103,8 @@ pub(crate) fn params(class: &Class, meaning: &Generic) -> Vec<Param> {
 pub(crate) fn all_methods(model: &Model) -> Vec<String> {
     let mut names = Vec::new();
     for class in model.classes.values() {
-        let implicit = ["get_all", "get_all_records", "get_all_records_where", "get_record", "get_by_uuid", "get_by_name_label"];
+        let implicit =
+            ["get_all", "get_all_records", "get_all_records_where", "get_record", "get_by_uuid", "get_by_name_label"];
         let mut own: Vec<String> = if class.has_table {
             implicit.iter().filter(|m| meaning(class, m).is_some()).map(|m| format!("{}.{m}", class.name)).collect()
         } else {
@@ -140,11 +141,9 @@ pub(crate) fn perform(world: &mut World, class: &Class, meaning: &Generic, args:
             Ok(records(world, name, |fields| query.holds(fields)))
         }
         Generic::GetRecord => Ok(Value::Record(world.store.row(name, first)?.fields.clone())),
-        Generic::GetByUuid => world
-            .store
-            .by_uuid(name, first)
-            .map(Value::Str)
-            .ok_or_else(|| ApiError::new("UUID_INVALID", [name, first])),
+        Generic::GetByUuid => {
+            world.store.by_uuid(name, first).map(Value::Str).ok_or_else(|| ApiError::new("UUID_INVALID", [name, first]))
+        }
         Generic::GetByNameLabel => {
             let found = world.store.rows(name).filter(|(_, row)| row.get("name_label").as_str() == first);
             Ok(Value::strings(found.map(|(r, _)| r)))
@@ -205,10 +204,7 @@ pub(crate) fn constructor_fields(class: &Class, given: Option<&Value>) -> ApiRes
                 fields.insert(field.name.clone(), default.clone());
             }
             (None, None) => {
-                return Err(ApiError::internal(format!(
-                    "Server_helpers.Dispatcher_FieldNotFound(\"{}\")",
-                    field.name
-                )));
+                return Err(ApiError::internal(format!("Server_helpers.Dispatcher_FieldNotFound(\"{}\")", field.name)));
             }
         }
     }

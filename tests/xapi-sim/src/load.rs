@@ -67,8 +67,7 @@ pub(crate) fn load(world: &mut World, path: &Path) -> Result<(), LoadError> {
 fn insert(world: &mut World, class: &str, reference: &str, record: &serde_json::Map<String, Json>) {
     let described = world.store.model.class(class).is_some_and(|c| !c.messages.is_empty() || !c.fields.is_empty());
     if !described {
-        let fields: Vec<(Arc<str>, Type)> =
-            record.iter().map(|(k, v)| (Arc::from(k.as_str()), guess(v))).collect();
+        let fields: Vec<(Arc<str>, Type)> = record.iter().map(|(k, v)| (Arc::from(k.as_str()), guess(v))).collect();
         world.store.model.learn(class, &fields);
     }
     let mut fields = Map::new();

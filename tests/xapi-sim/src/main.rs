@@ -68,7 +68,7 @@ struct Cli {
     /// Write integers in JSON as strings, as older xapi does.
     #[arg(long)]
     ints_as_strings: bool,
-    /// A knob by name, e.g. start_ms=2000. May be repeated.
+    /// A knob by name, e.g. `start_ms=2000`. May be repeated.
     #[arg(long = "knob", value_parser = parse_knob)]
     knobs: Vec<(String, serde_json::Value)>,
 }

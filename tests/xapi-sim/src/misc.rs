@@ -1,4 +1,4 @@
-//! The small classes: session, task, event, message, network, VM_group.
+//! The small classes: session, task, event, message, network, `VM_group`.
 
 use std::sync::Arc;
 
@@ -41,9 +41,7 @@ async fn of_event(call: &Call, message: &str, args: &Args) -> ApiResult<Option<V
     match message {
         "from" => dispatch::event_from(call, args).await.map(Some),
         "inject" => call.write(|w| events::inject(w, args.text(0), args.text(1))).map(Some),
-        "get_current_id" => {
-            call.write(|w| Ok(Some(Value::Int(i64::try_from(w.store.generation).unwrap_or(i64::MAX)))))
-        }
+        "get_current_id" => call.write(|w| Ok(Some(Value::Int(i64::try_from(w.store.generation).unwrap_or(i64::MAX))))),
         _ => Ok(None),
     }
 }
@@ -72,8 +70,7 @@ fn of_message(world: &mut World, message: &str, args: &Args) -> ApiResult<Option
     };
     let done = match message {
         "create" => {
-            let reference =
-                post(world, args.text(0), args.int(1), args.text(2), args.text(3), args.text(4));
+            let reference = post(world, args.text(0), args.int(1), args.text(2), args.text(3), args.text(4));
             Value::Str(reference)
         }
         "get_since" => {

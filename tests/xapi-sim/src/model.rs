@@ -17,9 +17,27 @@ const MODEL: &str = include_str!("../model/model.json");
 /// Classes that newer and older databases have and the model does not describe: their tables are empty unless a
 /// loaded database fills them, and clients that list every class still get an answer.
 const UNDESCRIBED: &[&str] = &[
-    "Caller", "DR_task", "Driver_variant", "Feature", "Host_driver", "Observer", "PUSB", "PVS_cache_storage",
-    "PVS_proxy", "PVS_server", "PVS_site", "Rate_limit", "Repository", "USB_group", "VMPP", "VUSB", "host_crashdump",
-    "host_patch", "network_sriov", "pool_patch", "sdn_controller",
+    "Caller",
+    "DR_task",
+    "Driver_variant",
+    "Feature",
+    "Host_driver",
+    "Observer",
+    "PUSB",
+    "PVS_cache_storage",
+    "PVS_proxy",
+    "PVS_server",
+    "PVS_site",
+    "Rate_limit",
+    "Repository",
+    "USB_group",
+    "VMPP",
+    "VUSB",
+    "host_crashdump",
+    "host_patch",
+    "network_sriov",
+    "pool_patch",
+    "sdn_controller",
 ];
 /// Classes without a table: they only exist as values or messages.
 const WITHOUT_TABLE: &[&str] = &["event", "data_source", "sr_stat", "probe_result", "vdi_nbd_server_info"];
@@ -105,12 +123,15 @@ pub(crate) struct Relation {
     pub(crate) other_field: Arc<str>,
 }
 
+/// Relations by the class and the field at their near end.
+type Relations = HashMap<(Arc<str>, Arc<str>), Relation>;
+
 /// The whole data model.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) classes: BTreeMap<Arc<str>, Class>,
     /// By class and field: what must change at the other end when the field does.
-    relations: HashMap<(Arc<str>, Arc<str>), Relation>,
+    relations: Relations,
     pub(crate) slave_whitelist: Vec<String>,
 }
 
@@ -256,10 +277,7 @@ fn default_of(json: Option<&Json>, ty: &Type, entry: &str) -> Result<Option<Valu
     json.map(|j| ty.coerce(entry, json::to_value(j)).ok().context(ShapeSnafu { entry })).transpose()
 }
 
-fn relations(
-    specs: &[BTreeMap<String, String>],
-    classes: &BTreeMap<Arc<str>, Class>,
-) -> Result<HashMap<(Arc<str>, Arc<str>), Relation>, ModelError> {
+fn relations(specs: &[BTreeMap<String, String>], classes: &BTreeMap<Arc<str>, Class>) -> Result<Relations, ModelError> {
     let mut found = HashMap::new();
     for relation in specs {
         let end = |key: &str| {
@@ -271,13 +289,9 @@ fn relations(
         if (&a_class, &a_field) == (&b_class, &b_field) {
             continue;
         }
-        let many_to_many = matches!(
-            classes.get(&b_class).and_then(|c| c.field(&b_field)).map(|f| &f.ty),
-            Some(Type::Set(_))
-        ) && matches!(
-            classes.get(&a_class).and_then(|c| c.field(&a_field)).map(|f| &f.ty),
-            Some(Type::Set(_))
-        );
+        let many_to_many =
+            matches!(classes.get(&b_class).and_then(|c| c.field(&b_field)).map(|f| &f.ty), Some(Type::Set(_)))
+                && matches!(classes.get(&a_class).and_then(|c| c.field(&a_field)).map(|f| &f.ty), Some(Type::Set(_)));
         if many_to_many {
             let back = Relation { other_class: a_class.clone(), other_field: a_field.clone() };
             found.insert((b_class.clone(), b_field.clone()), back);

@@ -9,7 +9,7 @@ use crate::sim::{Call, World};
 use crate::value::Value;
 use crate::vm::memory;
 
-pub(crate) async fn call(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value>> {
+pub(crate) fn call(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value>> {
     match message {
         "designate_new_master" => {
             let host = args.text(0).to_owned();
@@ -95,8 +95,12 @@ fn tolerable(world: &World) -> i64 {
         .filter(|(_, row)| row.get("ha_restart_priority").as_str() == "restart")
         .map(|(vm, _)| memory::need(world, vm))
         .sum();
-    let mut sizes: Vec<i64> =
-        world.store.rows("host_metrics").filter(|(_, r)| r.get("live").as_bool()).map(|(_, r)| r.get("memory_total").as_int()).collect();
+    let mut sizes: Vec<i64> = world
+        .store
+        .rows("host_metrics")
+        .filter(|(_, r)| r.get("live").as_bool())
+        .map(|(_, r)| r.get("memory_total").as_int())
+        .collect();
     sizes.sort_unstable();
     let mut failures = 0;
     while sizes.len() > 1 {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::ApiResult;
+use crate::generic;
 use crate::rbac;
 use crate::session;
 use crate::sim::World;
@@ -87,9 +88,20 @@ pub(crate) fn build(world: &mut World, preset: &Preset) -> ApiResult<()> {
 
 const RESTRICTIONS: [&str; 6] = ["pooling", "storage_xen_motion", "xen_motion", "vm_groups", "rbac", "pool_size"];
 
+/// The six roles and, as the real ones' parts, one role for every method: more than two thousand rows.
 fn roles(world: &mut World) {
-    for (_, name) in rbac::ROLES {
-        world.store.insert("role", fields([("name_label", Value::str(name))]));
+    let mut permissions = Vec::new();
+    for method in generic::all_methods(&world.store.model) {
+        let (class, message) = method.strip_prefix("Async.").unwrap_or(&method).split_once('.').unwrap_or_default();
+        let listed = world.store.model.class(class).and_then(|c| c.messages.get(message)).and_then(|m| m.role.clone());
+        let needed = rbac::required(class, message, listed.as_deref());
+        let name = Value::str(method.to_lowercase());
+        permissions.push((needed, world.store.insert("role", fields([("name_label", name)]))));
+    }
+    for (role, name) in rbac::ROLES {
+        let parts = permissions.iter().filter(|(needed, _)| role >= *needed).map(|(_, part)| part);
+        let record = fields([("name_label", Value::str(name)), ("subroles", Value::strings(parts))]);
+        world.store.insert("role", record);
     }
 }
 
@@ -123,7 +135,10 @@ fn host(world: &mut World, preset: &Preset, n: usize) -> Arc<str> {
         ("software_version", software()),
         ("capabilities", Value::strings(["xen-3.0-x86_64", "hvm-3.0-x86_32", "hvm-3.0-x86_32p", "hvm-3.0-x86_64"])),
         ("supported_bootloaders", Value::strings(["pygrub", "eliloader"])),
-        ("other_config", Value::dict([("agent_start_time", format!("{now}.")), ("boot_time", format!("{}.", now - 60))])),
+        (
+            "other_config",
+            Value::dict([("agent_start_time", format!("{now}.")), ("boot_time", format!("{}.", now - 60))]),
+        ),
         ("license_params", Value::dict([("license_type", "xcp-ng"), ("expiry", "20991231T00:00:00Z")])),
     ]);
     let processor = [
@@ -317,7 +332,10 @@ fn template(world: &mut World, name: &str, disk: i64, sr: &Arc<str>, lan: &Arc<s
         ("HVM_boot_params", Value::dict([("order", "cdn")])),
         ("domain_type", Value::str("hvm")),
         ("hardware_platform_version", Value::Int(2)),
-        ("platform", Value::dict([("acpi", "1"), ("apic", "true"), ("pae", "true"), ("viridian", "false"), ("stdvga", "0")])),
+        (
+            "platform",
+            Value::dict([("acpi", "1"), ("apic", "true"), ("pae", "true"), ("viridian", "false"), ("stdvga", "0")]),
+        ),
     ]);
     if !with_disk {
         let config = [("disks", wanted.as_str()), ("install-methods", "cdrom")];
@@ -343,7 +361,8 @@ fn template(world: &mut World, name: &str, disk: i64, sr: &Arc<str>, lan: &Arc<s
 
 /// Guests cloned from the first template, every second one running with its tools' reports.
 fn guests(world: &mut World, preset: &Preset, hosts: &[Arc<str>], _lan: &Arc<str>) -> ApiResult<()> {
-    let source = world.store.rows("VM").find(|(_, row)| row.get("name_label").as_str() == "debian-12").map(|(r, _)| r.clone());
+    let source =
+        world.store.rows("VM").find(|(_, row)| row.get("name_label").as_str() == "debian-12").map(|(r, _)| r.clone());
     let Some(source) = source else { return Ok(()) };
     for n in 0..preset.vms {
         let vm = clone::duplicate(world, &source, &format!("vm-{n:05}"), &clone::Kind::Clone)?;

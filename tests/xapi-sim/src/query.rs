@@ -25,7 +25,7 @@ impl Operand {
     fn text(&self, fields: &Map) -> String {
         match self {
             Self::Literal(text) => text.clone(),
-            Self::Field(name) => match fields.get(name.as_str().trim_start_matches("_")).or(fields.get(name.as_str())) {
+            Self::Field(name) => match fields.get(name.as_str()) {
                 Some(Value::Bool(b)) => b.to_string(),
                 Some(Value::Int(i)) => i.to_string(),
                 Some(value) => value.as_str().to_owned(),

@@ -253,7 +253,13 @@ async fn open_hosts(
         let endpoint = Endpoint { sim: sim.clone(), host: reference, port };
         servers.push(tokio::spawn(server::serve(listener, Some(identity.config), endpoint)));
         let url = format!("https://{address}:{port}");
-        endpoints.push(HostEndpoint { name, uuid, address: address.to_string(), url, fingerprint: identity.fingerprint });
+        endpoints.push(HostEndpoint {
+            name,
+            uuid,
+            address: address.to_string(),
+            url,
+            fingerprint: identity.fingerprint,
+        });
     }
     Ok(endpoints)
 }

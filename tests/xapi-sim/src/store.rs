@@ -13,7 +13,7 @@ use crate::value::{Map, NULL_REF, Value, is_null, new_ref, new_uuid};
 const DELETIONS_KEPT: usize = 256;
 const DELETIONS_MAX: usize = 512;
 /// xapi coalesces its writes to disk for five minutes: nothing older can be lost by a crash.
-const JOURNAL_SPAN: Duration = Duration::from_secs(300);
+const JOURNAL_SPAN: Duration = Duration::from_mins(5);
 
 /// One object.
 #[derive(Debug, Clone)]
@@ -174,7 +174,10 @@ impl Store {
             table.by_uuid.insert(Arc::from(uuid.as_str()), reference.clone());
         }
         table.by_modified.insert(generation, reference.clone());
-        table.rows.insert(reference.clone(), Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation }));
+        table.rows.insert(
+            reference.clone(),
+            Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation }),
+        );
     }
 
     fn defaults(&self, class: &str) -> Map {
@@ -252,7 +255,14 @@ impl Store {
     }
 
     /// Changes one entry of a map field.
-    pub(crate) fn set_entry(&mut self, class: &str, reference: &str, field: &str, key: &str, value: Value) -> ApiResult<()> {
+    pub(crate) fn set_entry(
+        &mut self,
+        class: &str,
+        reference: &str,
+        field: &str,
+        key: &str,
+        value: Value,
+    ) -> ApiResult<()> {
         let mut map = self.get(class, reference, field)?.as_map().cloned().unwrap_or_default();
         map.insert(Arc::from(key), value);
         self.set(class, reference, field, Value::Map(map))

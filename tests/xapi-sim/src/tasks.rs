@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::{Sim, World};
-use crate::value::{NULL_REF, Value};
+use crate::value::Value;
 use crate::wire::xml;
 
 /// Makes a pending task.
@@ -105,12 +105,7 @@ pub(crate) fn forget_all(world: &mut World) {
 }
 
 /// Waits on behalf of a call, counting its progress up; ends early when the call is cancelled.
-pub(crate) async fn work(
-    sim: &Arc<Sim>,
-    task: &str,
-    signal: &Notify,
-    duration: std::time::Duration,
-) -> ApiResult<()> {
+pub(crate) async fn work(sim: &Arc<Sim>, task: &str, signal: &Notify, duration: std::time::Duration) -> ApiResult<()> {
     const STEPS: u32 = 4;
     if duration.is_zero() {
         return Ok(());
@@ -125,9 +120,4 @@ pub(crate) async fn work(
         }
     }
     Ok(())
-}
-
-/// True for the reference of a task that a client may pass along as "none".
-pub(crate) fn is_none(task: &str) -> bool {
-    task.is_empty() || task == NULL_REF
 }

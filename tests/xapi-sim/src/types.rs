@@ -75,9 +75,8 @@ impl Type {
     pub(crate) fn coerce(&self, name: &str, value: Value) -> ApiResult<Value> {
         let wrong = || ApiError::new("FIELD_TYPE_ERROR", [name]);
         match (self, value) {
-            (Self::String | Self::Enum(_), Value::Str(s) | Value::Time(s)) => Ok(Value::Str(s)),
             (Self::Ref(_), Value::Str(s)) if s.is_empty() => Ok(Value::null_ref()),
-            (Self::Ref(_), Value::Str(s)) => Ok(Value::Str(s)),
+            (Self::String | Self::Enum(_) | Self::Ref(_), Value::Str(s)) => Ok(Value::Str(s)),
             (Self::Int, Value::Int(i)) => Ok(Value::Int(i)),
             (Self::Int, Value::Str(s)) => {
                 s.parse().map(Value::Int).map_err(|_| ApiError::internal("Failure(\"Int64.of_string\")"))
@@ -93,11 +92,9 @@ impl Type {
             (Self::Set(inner), Value::Set(items)) => {
                 items.into_iter().map(|v| inner.coerce(name, v)).collect::<ApiResult<_>>().map(Value::Set)
             }
-            (Self::Map(_, inner), Value::Map(map)) => map
-                .into_iter()
-                .map(|(k, v)| Ok((k, inner.coerce(name, v)?)))
-                .collect::<ApiResult<_>>()
-                .map(Value::Map),
+            (Self::Map(_, inner), Value::Map(map)) => {
+                map.into_iter().map(|(k, v)| Ok((k, inner.coerce(name, v)?))).collect::<ApiResult<_>>().map(Value::Map)
+            }
             (Self::Option(_), Value::Void) => Ok(Value::Void),
             (Self::Option(inner), v) => inner.coerce(name, v),
             (Self::Record(_), v @ Value::Map(_)) => Ok(v),

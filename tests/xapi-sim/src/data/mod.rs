@@ -1,57 +1,177 @@
 //! Handlers outside of the calls: disk data and statistics.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+mod pipe;
+mod raw;
+mod rrd;
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::body::{Frame, Incoming};
-use hyper::{Request, Response, StatusCode};
-use tokio::sync::mpsc;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, COOKIE, LOCATION};
+use hyper::{Method, Request, Response, StatusCode};
+
+pub(crate) use pipe::trickle;
+
+use crate::error::{ApiError, ApiResult};
+use crate::faults::Kind;
 use crate::http::{Body, Endpoint, Reset, error_page, plain};
+use crate::rbac::Role;
+use crate::sim::World;
+use crate::value::{NULL_REF, Value, is_null};
+use crate::vm::placement;
+use crate::{session, tasks};
 
-pub(crate) async fn handle(_endpoint: Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
-    let path = request.uri().path();
-    if path == "/" {
-        return Ok(plain(StatusCode::OK, "text/html", "<html><body>A simulated host</body></html>"));
+/// A request to a handler, with who sent it.
+#[derive(Debug)]
+struct Transfer {
+    endpoint: Endpoint,
+    query: BTreeMap<String, String>,
+    /// Path and query as they came, for redirections.
+    target: String,
+    /// The task that tells the outcome; empty when the client gave none.
+    task: Arc<str>,
+}
+
+impl Transfer {
+    fn param(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
     }
-    Ok(error_page(StatusCode::NOT_FOUND))
-}
 
-/// A body made by another task.
-struct Piped(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Piped {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|chunk| chunk.map(|c| Ok(Frame::data(c))))
-    }
-}
-
-/// A body and where its pieces go in.
-pub(crate) fn pipe() -> (mpsc::Sender<Bytes>, Body) {
-    let (sender, receiver) = mpsc::channel(4);
-    (sender, Piped(receiver).boxed())
-}
-
-/// A body that comes slowly.
-pub(crate) fn trickle(bytes: Bytes, bytes_per_second: u64) -> Body {
-    let (sender, body) = pipe();
-    let step = usize::try_from((bytes_per_second / 10).max(1)).unwrap_or(usize::MAX);
-    tokio::spawn(async move {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let piece = rest.split_to(step.min(rest.len()));
-            if sender.send(piece).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Ends the client's task, if it gave one.
+    fn finish(&self, result: &ApiResult<Value>) {
+        if !is_null(&self.task) {
+            self.endpoint.sim.write(|w| tasks::finish(w, &self.task, result));
         }
+    }
+
+    fn fail(&self, status: StatusCode, error: ApiError) -> Response<Body> {
+        self.finish(&Err(error));
+        error_page(status)
+    }
+}
+
+/// Takes a request to a handler: by method and the longest prefix of the path.
+pub(crate) async fn handle(endpoint: Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
+    let path = request.uri().path().to_owned();
+    let is = |method: &Method, prefix: &str| request.method() == method && path.starts_with(prefix);
+    let name = path.split('/').nth(1).unwrap_or_default().to_owned();
+    let handler = if is(&Method::GET, "/export_raw_vdi") {
+        Handler::Export
+    } else if is(&Method::PUT, "/import_raw_vdi") {
+        Handler::Import
+    } else if is(&Method::GET, "/rrd_updates") {
+        Handler::Statistics
+    } else if path == "/" {
+        return Ok(plain(StatusCode::OK, "text/html", "<html><body>A simulated host</body></html>"));
+    } else {
+        return Ok(error_page(StatusCode::NOT_FOUND));
+    };
+    let faults = endpoint.sim.write(|w| {
+        *w.calls.entry(format!("{} /{name}", request.method())).or_default() += 1;
+        w.faults.strike(&format!("/{name}"))
     });
-    body
+    for fault in &faults {
+        match fault {
+            Kind::Latency { ms } => tokio::time::sleep(crate::knobs::ms(*ms)).await,
+            Kind::ResetBefore => return Err(Reset),
+            _ => {}
+        }
+    }
+    let Some(transfer) = transfer(endpoint, &request) else {
+        return Ok(error_page(StatusCode::UNAUTHORIZED));
+    };
+    let slow = faults.iter().find_map(|f| match f {
+        Kind::SlowBytes { bytes_per_second } => Some(*bytes_per_second),
+        _ => None,
+    });
+    Ok(match handler {
+        Handler::Export => raw::export(transfer, slow),
+        Handler::Import => raw::import(transfer, request),
+        Handler::Statistics => rrd::updates(&transfer),
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Handler {
+    Export,
+    Import,
+    Statistics,
+}
+
+/// Reads the query and checks who asks; `None` is an answer of 401.
+fn transfer(endpoint: Endpoint, request: &Request<Incoming>) -> Option<Transfer> {
+    let query: BTreeMap<String, String> =
+        request.uri().query().unwrap_or_default().split('&').filter_map(pair).collect();
+    let cookie = request.headers().get(COOKIE).and_then(|c| c.to_str().ok()).unwrap_or_default();
+    let from_cookie = cookie.split(';').filter_map(pair).find(|(k, _)| k == "session_id").map(|(_, v)| v);
+    let role = match query.get("session_id").cloned().or(from_cookie) {
+        Some(session) => endpoint.sim.read(|w| session::role(w, &session)).ok(),
+        None => basic(&endpoint, request),
+    }?;
+    if role < Role::VmAdmin && request.method() == Method::PUT {
+        return None;
+    }
+    let task = query.get("task_id").map_or(NULL_REF, String::as_str);
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    Some(Transfer { task: Arc::from(task), endpoint, query, target })
+}
+
+fn pair(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.trim().split_once('=')?;
+    Some((decode(key), decode(value)))
+}
+
+/// Undoes percent-encoding.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (b'+', _) => {
+                bytes.push(b' ');
+                rest = tail;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn basic(endpoint: &Endpoint, request: &Request<Incoming>) -> Option<Role> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let text = String::from_utf8(STANDARD.decode(header).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    endpoint.sim.read(|w| w.users.iter().find(|u| u.name == user && u.password == password).map(|u| u.role))
+}
+
+/// A disk by reference or uuid.
+fn find_disk(world: &World, name: &str) -> ApiResult<Arc<str>> {
+    let found = world.store.by_uuid("VDI", name).unwrap_or_else(|| Arc::from(name));
+    world.store.row("VDI", &found).map(|_| found.clone())
+}
+
+/// Where to send a client whose host does not see the disk's repository; `None` when it does.
+fn elsewhere(world: &World, transfer: &Transfer, vdi: &str) -> Option<Response<Body>> {
+    let sr = world.store.text("VDI", vdi, "SR");
+    if placement::sees(world, &transfer.endpoint.host, sr) {
+        return None;
+    }
+    let hosts = world.store.refs("host").into_iter();
+    let other = hosts.filter(|h| !world.down.contains(h)).find(|h| placement::sees(world, h, sr))?;
+    let address = world.store.text("host", &other, "address");
+    let location = format!("https://{address}:{}{}", transfer.endpoint.port, transfer.target);
+    let mut response = error_page(StatusCode::FOUND);
+    response.headers_mut().insert(LOCATION, location.parse().ok()?);
+    Some(response)
 }

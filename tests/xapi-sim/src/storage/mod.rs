@@ -95,8 +95,15 @@ pub(crate) fn duplicate(world: &mut World, vdi: &str, sr: Option<&str>) -> ApiRe
     let sr = sr.unwrap_or(&home).to_owned();
     let mut fields = Map::clone(&source.fields);
     for own in [
-        "VBDs", "allowed_operations", "current_operations", "crash_dumps", "snapshots", "snapshot_of", "is_a_snapshot",
-        "snapshot_time", "cbt_enabled",
+        "VBDs",
+        "allowed_operations",
+        "current_operations",
+        "crash_dumps",
+        "snapshots",
+        "snapshot_of",
+        "is_a_snapshot",
+        "snapshot_time",
+        "cbt_enabled",
     ] {
         fields.remove(own);
     }
@@ -162,11 +169,12 @@ pub(crate) fn remove(world: &mut World, vdi: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// Moves a disk to another repository: a new object with a new uuid, without tags and other_config.
+/// Moves a disk to another repository: a new object with a new uuid, without tags and `other_config`.
 pub(crate) fn relocate(world: &mut World, vdi: &str, sr: &str) -> ApiResult<Arc<str>> {
     let copy = duplicate(world, vdi, Some(sr))?;
     world.store.set("VDI", &copy, "tags", Value::Set(Vec::new()))?;
-    let kept = world.store.get("VDI", vdi, "other_config")?.entry("config-drive").map(|v| ("config-drive", v.to_owned()));
+    let kept =
+        world.store.get("VDI", vdi, "other_config")?.entry("config-drive").map(|v| ("config-drive", v.to_owned()));
     world.store.set("VDI", &copy, "other_config", Value::dict(kept))?;
     for vbd in world.store.refs_in("VDI", vdi, "VBDs") {
         world.store.set("VBD", &vbd, "VDI", &*copy)?;

@@ -12,8 +12,20 @@ use crate::value::Value;
 
 /// What a repository permits; it does not depend on anything that the simulator changes.
 pub(crate) const SR_OPERATIONS: &[&str] = &[
-    "vdi_introduce", "unplug", "plug", "pbd_create", "update", "pbd_destroy", "vdi_resize", "vdi_clone", "scan",
-    "vdi_snapshot", "vdi_mirror", "vdi_create", "vdi_destroy", "vdi_set_on_boot",
+    "vdi_introduce",
+    "unplug",
+    "plug",
+    "pbd_create",
+    "update",
+    "pbd_destroy",
+    "vdi_resize",
+    "vdi_clone",
+    "scan",
+    "vdi_snapshot",
+    "vdi_mirror",
+    "vdi_create",
+    "vdi_destroy",
+    "vdi_set_on_boot",
 ];
 
 pub(crate) fn call(world: &mut World, class: &Class, message: &str, args: &Args) -> ApiResult<Option<Value>> {

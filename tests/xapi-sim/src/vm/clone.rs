@@ -96,12 +96,43 @@ pub(crate) fn duplicate(world: &mut World, vm: &str, name: &str, kind: &Kind) ->
 fn copied_fields(source: &Map) -> Map {
     /// What belongs to the source alone.
     const OWN: &[&str] = &[
-        "uuid", "allowed_operations", "current_operations", "power_state", "suspend_VDI", "resident_on",
-        "scheduled_to_be_resident_on", "memory_target", "consoles", "VIFs", "VBDs", "VUSBs", "crash_dumps", "VTPMs",
-        "VGPUs", "attached_PCIs", "domid", "domarch", "metrics", "guest_metrics", "snapshot_of", "snapshots",
-        "snapshot_time", "snapshot_info", "snapshot_metadata", "transportable_snapshot_id", "is_a_snapshot",
-        "parent", "children", "appliance", "groups", "is_default_template", "last_booted_record", "blobs",
-        "requires_reboot", "protection_policy", "snapshot_schedule",
+        "uuid",
+        "allowed_operations",
+        "current_operations",
+        "power_state",
+        "suspend_VDI",
+        "resident_on",
+        "scheduled_to_be_resident_on",
+        "memory_target",
+        "consoles",
+        "VIFs",
+        "VBDs",
+        "VUSBs",
+        "crash_dumps",
+        "VTPMs",
+        "VGPUs",
+        "attached_PCIs",
+        "domid",
+        "domarch",
+        "metrics",
+        "guest_metrics",
+        "snapshot_of",
+        "snapshots",
+        "snapshot_time",
+        "snapshot_info",
+        "snapshot_metadata",
+        "transportable_snapshot_id",
+        "is_a_snapshot",
+        "parent",
+        "children",
+        "appliance",
+        "groups",
+        "is_default_template",
+        "last_booted_record",
+        "blobs",
+        "requires_reboot",
+        "protection_policy",
+        "snapshot_schedule",
     ];
     source.iter().filter(|(k, _)| !OWN.contains(&&***k)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
@@ -183,7 +214,14 @@ pub(crate) fn revert(world: &mut World, snapshot: &str) -> ApiResult<Value> {
         }
     }
     let settings = world.store.row("VM", snapshot)?.clone();
-    for field in ["memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max", "VCPUs_max", "VCPUs_at_startup"] {
+    for field in [
+        "memory_static_min",
+        "memory_static_max",
+        "memory_dynamic_min",
+        "memory_dynamic_max",
+        "VCPUs_max",
+        "VCPUs_at_startup",
+    ] {
         world.store.set("VM", &vm, field, settings.get(field).clone())?;
     }
     Ok(Value::Void)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{domain, memory};
 use super::operation::{Pace, during};
+use super::{domain, memory};
 use crate::error::ApiResult;
 use crate::generic;
 use crate::model::Class;

@@ -65,9 +65,9 @@ pub(crate) fn begin(world: &mut World, vm: &str, host: &str, event: &'static str
 
 /// Notes a domain that really runs, with the disks that it writes to.
 pub(crate) fn register(world: &mut World, vm: &str, host: &str) {
-    let written = disks(world, vm).into_iter().filter(|(vbd, vdi)| {
-        world.store.text("VBD", vbd, "mode") == "RW" && !world.store.flag("VDI", vdi, "sharable")
-    });
+    let written = disks(world, vm)
+        .into_iter()
+        .filter(|(vbd, vdi)| world.store.text("VBD", vbd, "mode") == "RW" && !world.store.flag("VDI", vdi, "sharable"));
     let disks = written.map(|(_, vdi)| world.uuid("VDI", &vdi)).collect();
     let domain = Domain { vm_uuid: world.uuid("VM", vm), vm: Arc::from(vm), disks, host: Arc::from(host) };
     world.history.domain_begins(domain);
@@ -122,11 +122,8 @@ fn metrics(world: &mut World, vm: &str, running: bool) -> ApiResult<()> {
         return Ok(());
     }
     let row = world.store.row("VM", vm)?.clone();
-    let (memory, vcpus) = if running {
-        (row.get("memory_dynamic_max").as_int(), row.get("VCPUs_at_startup").as_int())
-    } else {
-        (0, 0)
-    };
+    let (memory, vcpus) =
+        if running { (row.get("memory_dynamic_max").as_int(), row.get("VCPUs_at_startup").as_int()) } else { (0, 0) };
     let mut set = |field: &str, value: Value| world.store.set("VM_metrics", &reference, field, value);
     set("memory_actual", Value::Int(memory))?;
     set("VCPUs_number", Value::Int(vcpus))?;
@@ -202,12 +199,8 @@ pub(crate) fn report_tools(world: &mut World, vm: &str, domid: i64) -> ApiResult
         networks.push((format!("{device}/ipv4/0"), address));
     }
     let features = ["shutdown", "reboot", "suspend", "vcpu-hotplug", "balloon"];
-    let system = [
-        ("name", "Debian GNU/Linux 12 (bookworm)"),
-        ("uname", "6.1.0-sim"),
-        ("distro", "debian"),
-        ("major", "12"),
-    ];
+    let system =
+        [("name", "Debian GNU/Linux 12 (bookworm)"), ("uname", "6.1.0-sim"), ("distro", "debian"), ("major", "12")];
     let reported = [
         ("networks", Value::dict(networks)),
         ("other", Value::dict(features.map(|f| (format!("feature-{f}"), "1")))),

@@ -54,7 +54,8 @@ fn arrive(world: &mut World, vm: &str, source: &str, host: &str) -> ApiResult<()
     world.history.domain_ends(vm, Some(source));
     world.log("migrate", "VM", vm, host);
     domain::register(world, vm, host);
-    let words = |w: &World, h: &str| format!("host '{}' (uuid: {})", w.store.text("host", h, "name_label"), w.uuid("host", h));
+    let words =
+        |w: &World, h: &str| format!("host '{}' (uuid: {})", w.store.text("host", h, "name_label"), w.uuid("host", h));
     let text = format!("migrated from {} to {}", words(world, source), words(world, host));
     domain::post(world, vm, "VM_MIGRATED", &text);
     Ok(())
@@ -106,13 +107,12 @@ pub(crate) fn check_send(world: &World, vm: &str, args: &Args) -> ApiResult<Plan
     Ok(Plan { source, host, moves })
 }
 
-/// `VM.migrate_send` inside the pool: disks that move become new VDIs, without tags and other_config.
+/// `VM.migrate_send` inside the pool: disks that move become new VDIs, without tags and `other_config`.
 pub(crate) async fn send(call: &Call, vm: &str, args: &Args) -> ApiResult<Value> {
     let knobs = call.knobs();
     let plan = call.write(|w| check_send(w, vm, args))?;
-    let gib = call.sim.read(|w| {
-        plan.moves.keys().map(|vdi| w.store.int("VDI", vdi, "virtual_size") >> 30).sum::<i64>()
-    });
+    let gib =
+        call.sim.read(|w| plan.moves.keys().map(|vdi| w.store.int("VDI", vdi, "virtual_size") >> 30).sum::<i64>());
     let time = knobs.migrate_ms + knobs.storage_migrate_ms_per_gib * u64::try_from(gib).unwrap_or(0);
     let slot = Slot::take(call, &plan)?;
     let result = during(

@@ -65,8 +65,9 @@ async fn rest(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value
             w.store.row("VM", vm)?;
             Ok(Value::strings(placement::possible(w, vm)))
         })?,
-        "assert_can_boot_here" => call
-            .write(|w| placement::check(w, vm, args.text(1), placement::Count::Memory).map(|()| Value::Void))?,
+        "assert_can_boot_here" => {
+            call.write(|w| placement::check(w, vm, args.text(1), placement::Count::Memory).map(|()| Value::Void))?
+        }
         "assert_operation_valid" => call.write(|w| allowed::check_vm(w, vm, args.text(1)).map(|()| Value::Void))?,
         "update_allowed_operations" => call.write(|w| w.store.touch("VM", vm).map(|()| Value::Void))?,
         "assert_agile" => call.write(|w| migrate::assert_agile(w, vm).map(|()| Value::Void))?,

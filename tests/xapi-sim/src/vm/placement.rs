@@ -66,18 +66,20 @@ pub(crate) fn storage(world: &World, vm: &str) -> BTreeSet<Arc<str>> {
 
 /// Whether a host has a storage repository plugged.
 pub(crate) fn sees(world: &World, host: &str, sr: &str) -> bool {
-    world.store.refs_in("SR", sr, "PBDs").iter().any(|pbd| {
-        world.store.text("PBD", pbd, "host") == host && world.store.flag("PBD", pbd, "currently_attached")
-    })
+    world
+        .store
+        .refs_in("SR", sr, "PBDs")
+        .iter()
+        .any(|pbd| world.store.text("PBD", pbd, "host") == host && world.store.flag("PBD", pbd, "currently_attached"))
 }
 
 /// A network without any physical interface is internal: it comes up wherever it is needed.
 fn on_network(world: &World, host: &str, network: &str) -> bool {
     let pifs = world.store.refs_in("network", network, "PIFs");
     pifs.is_empty()
-        || pifs.iter().any(|p| {
-            world.store.text("PIF", p, "host") == host && world.store.flag("PIF", p, "currently_attached")
-        })
+        || pifs
+            .iter()
+            .any(|p| world.store.text("PIF", p, "host") == host && world.store.flag("PIF", p, "currently_attached"))
 }
 
 /// All hosts on which a VM could start now.

@@ -115,7 +115,12 @@ pub(crate) async fn reboot(call: &Call, vm: &str, op: &str) -> ApiResult<Value> 
             let host = w.store.text("VM", vm, "resident_on").to_owned();
             w.history.domain_ends(vm, Some(&host));
             let domid = domain::begin(w, vm, &host, "reboot")?;
-            domain::post(w, vm, "VM_REBOOTED", if op == "hard_reboot" { "rebooted forcibly" } else { "rebooted cleanly" });
+            domain::post(
+                w,
+                vm,
+                "VM_REBOOTED",
+                if op == "hard_reboot" { "rebooted forcibly" } else { "rebooted cleanly" },
+            );
             Ok(domid)
         },
     )

@@ -38,7 +38,8 @@ pub(crate) fn call(world: &mut World, message: &str, args: &Args) -> ApiResult<O
             world.store.set("VM", vm, "groups", args.value(1))?;
         }
         "set_domain_type" | "set_HVM_boot_policy" | "set_HVM_shadow_multiplier" => {
-            let op = if message == "set_HVM_shadow_multiplier" { "changing_shadow_memory" } else { "changing_static_range" };
+            let op =
+                if message == "set_HVM_shadow_multiplier" { "changing_shadow_memory" } else { "changing_static_range" };
             allowed::check_vm(world, vm, op)?;
             world.store.set("VM", vm, &message["set_".len()..], args.value(1))?;
             memory::update_overhead(world, vm)?;

@@ -112,14 +112,12 @@ impl Cursor<'_> {
             return None;
         }
         self.open("value")?;
-        let kind = match self.tokens.get(self.at)? {
-            Token::Start(kind) => kind.clone(),
-            _ => {
-                let text = self.text();
-                self.close("value")?;
-                return Some(Value::str(text));
-            }
+        let Token::Start(kind) = self.tokens.get(self.at)? else {
+            let text = self.text();
+            self.close("value")?;
+            return Some(Value::str(text));
         };
+        let kind = kind.clone();
         self.at += 1;
         let value = match kind.as_str() {
             "array" => self.array(depth)?,
