@@ -4,6 +4,12 @@
 
 pub mod api;
 pub mod cli;
+pub mod guest;
+pub mod operator;
 pub mod plan;
+pub mod pool;
 pub mod provider;
 pub mod runtime;
+pub mod scheduler;
+pub mod serve;
+pub mod workload;

@@ -105,6 +105,10 @@ pub struct XapiSpec {
     /// How the hosts prove who they are. Left out: by a certificate that a public authority signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+    /// uuid of the storage repository for disks of templates that name none. Left out: the pool's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub default_storage: Option<String>,
 }
 
 /// An address of a host.
@@ -117,22 +121,29 @@ pub struct Endpoint(#[schemars(length(max = 256))] pub String);
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.certificateFingerprint) != has(self.caSecretRef)")
-        .message("write exactly one of certificateFingerprint and caSecretRef")
+    validation = Rule::new("(has(self.certificateFingerprints) && size(self.certificateFingerprints) > 0) != has(self.caSecretRef)")
+        .message("write exactly one of certificateFingerprints and caSecretRef")
 )]
 pub struct TlsSpec {
-    /// SHA-256 of the host's own certificate: 64 hexadecimal digits, colons between the bytes allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 95))]
+    /// SHA-256 of the hosts' own certificates, one for each host: 64 hexadecimal digits, colons between the bytes allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     #[x_kube(
-        validation = Rule::new("self.replace(':', '').matches('^[0-9a-fA-F]{64}$')")
-            .message("write the SHA-256 fingerprint as 64 hexadecimal digits; `openssl x509 -noout -fingerprint -sha256` prints it")
+        validation = Rule::new("self.all(print, print.replace(':', '').matches('^[0-9a-fA-F]{64}$'))")
+            .message("write each SHA-256 fingerprint as 64 hexadecimal digits; `openssl x509 -noout -fingerprint -sha256` prints it"),
+        merge_strategy = ListMerge::Set
     )]
-    pub certificate_fingerprint: Option<String>,
+    pub certificate_fingerprints: Vec<CertificateFingerprint>,
     /// Secret with `ca.crt`: the authority that signed the hosts' certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretReference>,
 }
+
+/// SHA-256 of a certificate.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct CertificateFingerprint(#[schemars(length(max = 95))] pub String);
 
 /// How a region of EC2 is reached.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -163,7 +174,7 @@ pub struct Ec2Spec {
 }
 
 /// A Secret by name and namespace (pools belong to no namespace).
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
     /// Its namespace.

@@ -153,8 +153,17 @@ pub struct Creation {
     /// When the provider was last asked.
     pub asked_at: Time,
     /// Whether the VM has been seen.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seen: bool,
+    /// Whether the VM has ever run, or may have. From then on its disks are never given up for want of room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
+    /// The pool had no room: what was made is removed again and another place is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Since when a VM that had been seen is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
 }
 
 /// Why a guest is where it is.

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 pub mod crds;
+pub mod run;
 
 use std::error::Error;
 
@@ -18,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Print the definitions of the kinds, for `kubectl apply -f -`
     Crds(crds::CrdsArgs),
+    /// Run the operator
+    Run(run::RunArgs),
 }
 
 impl Cli {
@@ -25,6 +28,7 @@ impl Cli {
     pub fn dispatch(self) -> Result<(), Box<dyn Error>> {
         match self.command {
             Command::Crds(args) => crds::crds(&args)?,
+            Command::Run(args) => run::run(args)?,
         }
         Ok(())
     }

@@ -47,8 +47,13 @@ pub(super) struct Ask {
     pub not_host: u32,
 }
 
-/// Most guests that a place may hold so that one more keeps each spread.
-struct Room(Vec<u32>);
+/// What the neighbours allow.
+struct Room {
+    /// Most guests that a place may hold so that one more keeps each spread.
+    most: Vec<u32>,
+    /// Whether nearness is asked for.
+    near: bool,
+}
 
 impl Ledger<'_, '_> {
     /// The best place, and the best one in another pool.
@@ -81,40 +86,61 @@ impl Ledger<'_, '_> {
 
     /// Every place, pool by pool.
     pub(super) fn every(&self, ask: Ask) -> Vec<Candidate> {
+        let room = self.room(self.model.class(ask.guest));
+        self.every_with(ask, &room)
+    }
+
+    /// Every place that is allowed if so many guests of the same workload are placed after this one, as they would have
+    /// to be: whether spread and nearness hold is to be asked in the end.
+    pub(super) fn every_loosely(&self, ask: Ask, to_come: u32) -> Vec<Candidate> {
+        let mut room = self.room(self.model.class(ask.guest));
+        room.near = false;
+        room.most.iter_mut().for_each(|most| *most = most.saturating_add(to_come));
+        self.every_with(ask, &room)
+    }
+
+    fn every_with(&self, ask: Ask, room: &Room) -> Vec<Candidate> {
         let class = self.model.class(ask.guest);
-        let room = self.room(class);
         let mut all = Vec::new();
         for choice in class.choices(self.model) {
             if ask.pool.is_none_or(|pool| pool == choice.pool) {
-                self.in_pool(ask, class, choice, &room, &mut |found| all.push(found));
+                self.in_pool(ask, class, choice, room, &mut |found| all.push(found));
             }
         }
         all
     }
 
     fn room(&self, class: &Class<'_>) -> Room {
-        Room(class.spreads.iter().map(|s| self.tracker(s.tracker).least().saturating_add(s.max_skew)).collect())
+        let most = class.spreads.iter().map(|s| self.tracker(s.tracker).least().saturating_add(s.max_skew)).collect();
+        Room { most, near: true }
     }
 
     fn in_pool(&self, ask: Ask, class: &Class<'_>, choice: &Choice, room: &Room, visit: &mut impl FnMut(Candidate)) {
-        let Some((lane, offer, price)) = self.lane(ask, choice) else { return };
-        let place = Place { pool: choice.pool, host: NONE, offer, lane };
-        if !self.within_limits(ask.guest, place) || !self.affordable(class, place, price) {
-            return;
-        }
-        if matches!(self.model.world_pool(choice.pool).capacity, Capacity::Offerings(_)) {
-            if let Some(broken) = self.neighbours_agree(ask.guest, class, place, room) {
-                visit(self.candidate(class, choice, place, price, broken, 0));
+        for (lane, offer, price) in self.lanes(ask, choice) {
+            let place = Place { pool: choice.pool, host: NONE, offer, lane };
+            if !self.within_limits(ask.guest, place) || !self.affordable(class, place, price) {
+                continue;
             }
-            return;
-        }
-        if !class.guest.powered_on {
-            // Without memory to find there is no host to choose; it is given one when it is started.
-            if let Some(broken) = self.neighbours_agree(ask.guest, class, place, room) {
-                visit(self.candidate(class, choice, place, price, broken, 0));
+            // A stopped guest has no memory to find and so no host to choose; it is given one when it is started.
+            if offer != NONE || !class.guest.powered_on {
+                if let Some(broken) = self.neighbours_agree(ask.guest, class, place, room) {
+                    visit(self.candidate(class, choice, place, price, broken, 0));
+                }
+            } else {
+                self.on_hosts(ask, class, choice, room, (place, price), visit);
             }
-            return;
         }
+    }
+
+    fn on_hosts(
+        &self,
+        ask: Ask,
+        class: &Class<'_>,
+        choice: &Choice,
+        room: &Room,
+        (place, price): (Place, Option<i64>),
+        visit: &mut impl FnMut(Candidate),
+    ) {
         let plain = class.is_plain();
         for host in self.model.pools[choice.pool as usize].hosts.clone() {
             if !self.has_room(host, choice.memory, &class.need)
@@ -133,19 +159,23 @@ impl Ledger<'_, '_> {
         }
     }
 
-    /// The lane, offering and price of an hour for a guest in a pool.
-    pub(super) fn lane(&self, ask: Ask, choice: &Choice) -> Option<(Lane, u32, Option<i64>)> {
-        let offer = choice.offer.map_or(NONE, |(offer, _)| offer);
+    /// The lanes open to a guest in a pool, with the offering and the price of an hour.
+    pub(super) fn lanes<'c>(
+        &'c self,
+        ask: Ask,
+        choice: &'c Choice,
+    ) -> impl Iterator<Item = (Lane, u32, Option<i64>)> + 'c {
         let rented = matches!(self.model.world_pool(choice.pool).capacity, Capacity::Offerings(_));
-        if rented && choice.offer.is_none() {
-            return None;
-        }
-        match self.home_lane(ask.guest, choice.pool, offer) {
-            Some(Lane::Included) => Some((Lane::Included, offer, Some(0))),
-            Some(lane) => Some((lane, offer, choice.running)),
-            None if rented && ask.paid => Some((Lane::Paid, offer, choice.offer.and_then(|(_, price)| price))),
-            None => None,
-        }
+        let on_hosts = (!rented).then(|| self.home_lane(ask.guest, choice.pool, NONE)).flatten().map(|lane| {
+            let price = if lane == Lane::Included { Some(0) } else { choice.running };
+            (lane, NONE, price)
+        });
+        let of_offers = choice.offers.iter().flat_map(move |&(offer, price)| {
+            let home = self.home_lane(ask.guest, choice.pool, offer).map(|lane| (lane, offer, Some(0)));
+            let paid = ask.paid.then_some((Lane::Paid, offer, price));
+            home.into_iter().chain(paid)
+        });
+        on_hosts.into_iter().chain(of_offers)
     }
 
     /// Whether the pool may spend, and the workload may cost, this much more an hour.
@@ -160,7 +190,7 @@ impl Ledger<'_, '_> {
     /// How many soft spreads are broken by going there; `None` where a hard rule about other guests is.
     fn neighbours_agree(&self, guest: u32, class: &Class<'_>, place: Place, room: &Room) -> Option<u32> {
         let mut broken = 0;
-        for (spread, most) in class.spreads.iter().zip(&room.0) {
+        for (spread, most) in class.spreads.iter().zip(&room.most) {
             let domain = self.domain(self.model.trackers[spread.tracker as usize].topology, guest, place);
             if domain == NONE || self.tracker(spread.tracker).count(domain) >= *most {
                 if spread.hard {
@@ -169,7 +199,7 @@ impl Ledger<'_, '_> {
                 broken += 1;
             }
         }
-        for near in &class.near {
+        for near in class.near.iter().filter(|_| room.near) {
             if !self.is_near(guest, near, place) {
                 return None;
             }
@@ -187,6 +217,29 @@ impl Ledger<'_, '_> {
         let domain = self.domain(near.topology, guest, place);
         let first = near.own && near.trackers.iter().all(|t| self.tracker(*t).total() == 0);
         domain != NONE && (first || near.trackers.iter().any(|t| self.tracker(*t).count(domain) > 0))
+    }
+
+    /// Whether spread and nearness hold for a guest that is in its place.
+    pub(super) fn keeps_neighbours(&self, guest: u32, place: Place) -> bool {
+        let class = self.model.class(guest);
+        let spread = class.spreads.iter().filter(|s| s.hard).all(|s| {
+            let (tracker, topology) = (self.tracker(s.tracker), self.model.trackers[s.tracker as usize].topology);
+            let domain = self.domain(topology, guest, place);
+            domain != NONE && tracker.count(domain) <= tracker.least().saturating_add(s.max_skew)
+        });
+        spread
+            && class.near.iter().all(|near| {
+                let domain = self.domain(near.topology, guest, place);
+                let own = u32::from(near.own);
+                let there: u32 = near.trackers.iter().map(|t| self.tracker(*t).count(domain)).sum();
+                let all: u32 = near.trackers.iter().map(|t| self.tracker(*t).total()).sum();
+                domain != NONE && (there > own || (near.own && all == own))
+            })
+    }
+
+    /// Whether somebody's spread or affinity counts this guest.
+    pub(super) fn is_counted(&self, guest: u32) -> bool {
+        !self.model.trackers_of[self.model.class(guest).workload as usize].is_empty()
     }
 
     fn candidate(

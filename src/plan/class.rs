@@ -89,8 +89,9 @@ pub(super) struct Choice {
     pub memory: i64,
     /// Running cost of an hour at home, in nano-units; `None` where no rate is known.
     pub running: Option<i64>,
-    /// The cheapest offering that is large enough, and its price in nano-units where that is known.
-    pub offer: Option<(u32, Option<i64>)>,
+    /// Offerings that are large enough, cheapest first, with prices in nano-units where those are known. A dearer one
+    /// is only among them where it is smaller and the pool counts sizes.
+    pub offers: Vec<(u32, Option<i64>)>,
     /// Weight of the wishes that the pool does not fulfil, in percent.
     pub wishes: i64,
 }
@@ -157,7 +158,7 @@ impl<'w> Class<'w> {
             pool,
             memory: self.memory(model, pool),
             running: self.running(model, pool),
-            offer: self.offer(model, pool),
+            offers: self.offers(model, pool),
             wishes,
         }
     }
@@ -185,8 +186,9 @@ impl<'w> Class<'w> {
         Some(i64::try_from(parts.max().unwrap_or(0)).unwrap_or(i64::MAX / 4))
     }
 
-    fn offer(&self, model: &Model<'_>, pool: u32) -> Option<(u32, Option<i64>)> {
-        let Capacity::Offerings(list) = &model.world_pool(pool).capacity else { return None };
+    fn offers(&self, model: &Model<'_>, pool: u32) -> Vec<(u32, Option<i64>)> {
+        let of_pool = model.world_pool(pool);
+        let Capacity::Offerings(list) = &of_pool.capacity else { return Vec::new() };
         let dedicated = self.guest.policy.isolation == super::request::Isolation::DedicatedHost;
         let size = &self.guest.size;
         let fits = |o: &&u32| {
@@ -198,7 +200,23 @@ impl<'w> Class<'w> {
                 && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
                 && (offer.dedicated || !dedicated)
         };
-        let cheapest = *model.pools[pool as usize].offers.iter().find(fits)?;
-        Some((cheapest, model.rates.nanos(&list[cheapest as usize].hourly)))
+        let sizes_count = of_pool.pricing.subscription.is_some()
+            || of_pool.limits.vcpus.is_some()
+            || of_pool.limits.memory.is_some();
+        let mut offers: Vec<(u32, Option<i64>)> = Vec::new();
+        for &o in model.pools[pool as usize].offers.iter().filter(fits) {
+            let offer = &list[o as usize];
+            let smaller = |(other, _): &(u32, _)| {
+                let other = &list[*other as usize];
+                offer.vcpus < other.vcpus || offer.memory < other.memory
+            };
+            if offers.is_empty() || (sizes_count && offers.iter().all(smaller)) {
+                offers.push((o, model.rates.nanos(&offer.hourly)));
+            }
+            if !sizes_count {
+                break;
+            }
+        }
+        offers
     }
 }

@@ -254,17 +254,9 @@ impl<'m, 'w> Ledger<'m, 'w> {
         }
         let mut others = self.tenants[host as usize].iter().filter(|t| t.namespace != class.namespace);
         if class.guest.policy.isolation == Isolation::DedicatedHost {
-            others.next().is_none() && self.foreign(host) == Some(0)
+            others.next().is_none() && self.model.foreign_guests(host) == Some(0)
         } else {
             others.all(|t| t.dedicated == 0)
-        }
-    }
-
-    fn foreign(&self, host: u32) -> Option<u32> {
-        let at = &self.model.hosts[host as usize];
-        match &self.model.world_pool(at.pool).capacity {
-            Capacity::Hosts { hosts, .. } => hosts[at.number as usize].foreign_guests,
-            Capacity::Offerings(_) => None,
         }
     }
 

@@ -14,6 +14,9 @@
 //! - A bound guest stays where it is unless a [`Move`] says otherwise.
 
 mod candidate;
+pub mod check;
+mod check_neighbours;
+mod check_static;
 mod class;
 mod cost;
 pub mod explain;
@@ -23,6 +26,7 @@ mod model;
 pub mod outcome;
 pub mod request;
 pub mod rule;
+mod search;
 mod shortage;
 mod solver;
 mod topology;
@@ -62,12 +66,13 @@ impl Default for Options {
 
 /// Decides where each guest without a place should live, and who should move.
 #[must_use]
-pub fn decide(world: &World, _options: &Options) -> Plan {
+pub fn decide(world: &World, options: &Options) -> Plan {
     let model = Model::new(world);
     let mut ledger = Ledger::new(&model);
     let cost_before = cost::costs(&model, &ledger);
     let queue = solver::queue(&model);
-    let decided = solver::greedy(&mut ledger, &queue);
+    let mut decided = solver::greedy(&mut ledger, &queue);
+    let (proven, score, bound_score) = search::improve(&mut ledger, &mut decided, options.steps);
     let mut plan = Plan {
         bindings: Vec::with_capacity(decided.len()),
         unplaced: Vec::new(),
@@ -77,8 +82,8 @@ pub fn decide(world: &World, _options: &Options) -> Plan {
         wake_at: None,
         cost_before,
         cost_after: cost::costs(&model, &ledger),
-        proven: false,
-        gap: None,
+        proven,
+        gap: (!proven).then(|| search::gap(&model, &score, &bound_score)),
     };
     let mut explainer = explain::Explainer::new(&ledger);
     for one in &decided {

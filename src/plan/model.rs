@@ -6,7 +6,7 @@ use std::{collections::HashMap, hash::Hash, ops::Range, sync::Arc};
 use super::{
     class::{Class, Statics},
     cost::{Rates, nanos_per_hour},
-    inventory::{Capacity, Overhead, Pool, World},
+    inventory::{Capacity, Host, Overhead, Pool, World},
     request::{Affinity, GuestState, Policy, Side, Topology},
 };
 
@@ -165,11 +165,25 @@ impl<'w> Model<'w> {
 
     /// The name of a host.
     pub(super) fn host_name(&self, host: u32) -> &'w str {
+        self.world_host(host).map_or("", |h| &h.name)
+    }
+
+    fn world_host(&self, host: u32) -> Option<&'w Host> {
         let at = &self.hosts[host as usize];
         match &self.world_pool(at.pool).capacity {
-            Capacity::Hosts { hosts, .. } => &hosts[at.number as usize].name,
-            Capacity::Offerings(_) => "",
+            Capacity::Hosts { hosts, .. } => hosts.get(at.number as usize),
+            Capacity::Offerings(_) => None,
         }
+    }
+
+    /// Whether a host differs from others of its pool by its labels.
+    pub(super) fn has_labels(&self, host: u32) -> bool {
+        self.world_host(host).is_some_and(|h| !h.labels.is_empty())
+    }
+
+    /// Virtual machines on a host that are not ours, where that is known.
+    pub(super) fn foreign_guests(&self, host: u32) -> Option<u32> {
+        self.world_host(host).and_then(|h| h.foreign_guests)
     }
 
     /// Puts every guest into a class and finds who must count whom.

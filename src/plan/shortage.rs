@@ -24,16 +24,17 @@ impl Ledger<'_, '_> {
     pub(super) fn shortages(&self, ask: Ask, class: &Class<'_>, choice: &Choice, paid: PaidFrom) -> Vec<Failure> {
         let mut failures = Vec::new();
         let rented = matches!(self.model.world_pool(choice.pool).capacity, Capacity::Offerings(_));
-        if rented && choice.offer.is_none() {
+        if rented && choice.offers.is_empty() {
             let size = &class.guest.size;
             let wanted = format!("{} vCPU, {}", size.vcpus, size.memory.human());
             let short = format!("no instance type on sale with {wanted}");
             failures.push(Failure::new(Rule::Offering, &wanted, "none", short));
         }
-        let (lane, offer, price) = self.lane(ask, choice).unwrap_or_else(|| {
+        let (lane, offer, price) = self.lanes(ask, choice).next().unwrap_or_else(|| {
             self.not_paid(choice, rented, paid, &mut failures);
-            let offer = choice.offer.map_or(NONE, |(offer, _)| offer);
-            let price = if rented { choice.offer.and_then(|(_, price)| price) } else { choice.running };
+            let cheapest = choice.offers.first();
+            let offer = cheapest.map_or(NONE, |(offer, _)| *offer);
+            let price = if rented { cheapest.and_then(|(_, price)| *price) } else { choice.running };
             (if rented { Lane::Paid } else { Lane::Owned }, offer, price)
         });
         let place = Place { pool: choice.pool, host: NONE, offer, lane };

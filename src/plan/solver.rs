@@ -81,3 +81,11 @@ pub(super) fn greedy(ledger: &mut Ledger<'_, '_>, queue: &[u32]) -> Vec<Decided>
         }
     }
 }
+
+/// Looks again for the next best place of a guest whose place has changed.
+pub(super) fn runner_up_of(ledger: &mut Ledger<'_, '_>, one: &mut Decided) {
+    let (Some(best), Some(place)) = (one.best, ledger.take_out(one.guest)) else { return };
+    let (first, second) = ledger.best(ask(ledger.model, one.guest));
+    ledger.enter(one.guest, place);
+    one.runner_up = first.filter(|c| c.place.pool != best.place.pool).or(second);
+}

@@ -12,14 +12,20 @@
 //!    [`ErrorKind::UnknownOutcome`].
 //! 5. **No secrets in words.** Credentials appear in no error, log line or debug print.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
 mod error;
 mod model;
+mod registry;
+pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
     Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
     Network, ObservedGuest, Owner, Power, Stage, StopMode,
 };
+
+pub use registry::{Entry, Registry};
 
 use std::time::Duration;
 

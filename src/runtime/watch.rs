@@ -27,7 +27,7 @@ where
     let tell = |object: &K| listeners.iter().for_each(|listener| listener(object));
     let mut before = HashMap::new();
     // Objects that vanish while the watch is broken are never announced as deleted: compare around each new list.
-    let events = watcher::watcher(api, watcher::Config::default().any_semantic()).default_backoff().inspect_err(
+    let events = watcher::watcher(api, watcher::Config::default()).default_backoff().inspect_err(
         |error| warn!(kind = %K::kind(&()), error = super::chain(error), "the watch broke and is renewed"),
     );
     let mut events = std::pin::pin!(reflector::reflector(writer, events));
