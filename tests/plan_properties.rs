@@ -47,8 +47,8 @@ fn pool() -> impl Strategy<Value = Pool> {
         };
         Capacity::Offerings(types.into_iter().enumerate().map(offering).collect())
     });
-    let pricing = (option::of(0i64..50_000), option::weighted(0.3, (1u64..6, 1u64..8))).prop_map(|(running, included)| {
-        Pricing {
+    let pricing =
+        (option::of(0i64..50_000), option::weighted(0.3, (1u64..6, 1u64..8))).prop_map(|(running, included)| Pricing {
             owned: running.map(|r| Owned { capital: eur(1), depreciation_months: 1, monthly_running: eur(r) }),
             subscription: included.map(|(vcpus, memory)| Subscription {
                 monthly_fee: eur(1000),
@@ -56,9 +56,9 @@ fn pool() -> impl Strategy<Value = Pool> {
                 included_memory: Bytes::gib(memory),
                 term_ends: None,
             }),
-        }
-    });
-    let limits = (option::weighted(0.2, 1u32..3), option::weighted(0.2, 4u64..8), option::weighted(0.2, 50_000i64..200_000));
+        });
+    let limits =
+        (option::weighted(0.2, 1u32..3), option::weighted(0.2, 4u64..8), option::weighted(0.2, 50_000i64..200_000));
     let country = select(vec![Some("GB"), Some("FR"), None]);
     (prop_oneof![2 => hosts, 1 => offerings], pricing, limits, country, prop::bool::weighted(0.1)).prop_map(
         |(capacity, pricing, (guests, vcpus, spend), country, cordoned)| Pool {
@@ -120,15 +120,14 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn world() -> impl Strategy<Value = World> {
-    let guest = (0usize..2, 1u32..4, 1u64..5, any::<bool>());
+    let guest = (0usize..2, 1u32..4, 1u64..5, any::<bool>(), any::<bool>());
     (vec(pool(), 1..4), [policy(), policy()], vec(guest, 1..5)).prop_map(|(pools, policies, guests)| {
         let policies = policies.map(Arc::new);
         let now: Timestamp = "2026-11-23T09:00:00Z".parse().expect("a time");
         let pools = pools.into_iter().enumerate().map(|(at, pool)| Pool { name: format!("pool-{at}"), ..pool });
-        let guests = guests.into_iter().enumerate().map(|(at, (workload, vcpus, memory, waited))| GuestState {
+        let guests = guests.into_iter().enumerate().map(|(at, (workload, vcpus, memory, waited, tenant))| GuestState {
             uid: format!("g{at}"),
-            // The workloads are of two tenants or of one, as it comes.
-            namespace: "shop".into(),
+            namespace: if tenant { "shop" } else { "bank" }.into(),
             name: format!("g{at}"),
             workload: format!("w{workload}"),
             created_at: now,
@@ -163,7 +162,8 @@ fn running(pool: &Pool, guest: &GuestState) -> Decimal {
     let need = guest.size.memory.0 + overhead.of(guest.size.vcpus, guest.size.memory).0;
     let memory: u64 = hosts.iter().map(|h| h.memory.0).sum();
     let vcpus: u32 = hosts.iter().map(|h| h.vcpus).sum();
-    let share = (Decimal::from(need) / Decimal::from(memory)).max(Decimal::from(guest.size.vcpus) / Decimal::from(vcpus));
+    let share =
+        (Decimal::from(need) / Decimal::from(memory)).max(Decimal::from(guest.size.vcpus) / Decimal::from(vcpus));
     owned.monthly_running.amount.0 / Decimal::from(730) * share
 }
 
@@ -199,10 +199,11 @@ fn everywhere(world: &World, guest: &GuestState) -> Vec<Binding> {
 
 fn plan_of(world: &World, bindings: Vec<Binding>) -> Plan {
     let bound = |uid: &str| bindings.iter().any(|b| b.guest == uid);
-    let unplaced = world.guests.iter().filter(|g| !bound(&g.uid)).map(|g| Unplaced {
-        guest: g.uid.clone(),
-        reason: innkeeper::plan::Reason::NoPoolFits,
-    });
+    let unplaced = world
+        .guests
+        .iter()
+        .filter(|g| !bound(&g.uid))
+        .map(|g| Unplaced { guest: g.uid.clone(), reason: innkeeper::plan::Reason::NoPoolFits });
     Plan {
         unplaced: unplaced.collect(),
         bindings,
@@ -236,10 +237,15 @@ fn brute_force(world: &World) -> (usize, usize, Decimal, Decimal) {
         .iter()
         .map(|guest| {
             let mut options = vec![None];
-            options.extend(everywhere(world, guest).into_iter().filter(|b| {
-                let alone = check(world, &plan_of(world, vec![b.clone()]));
-                alone.iter().all(|v| v.what.contains("spread") || v.what.contains("Near"))
-            }).map(Some));
+            options.extend(
+                everywhere(world, guest)
+                    .into_iter()
+                    .filter(|b| {
+                        let alone = check(world, &plan_of(world, vec![b.clone()]));
+                        alone.iter().all(|v| v.what.contains("spread") || v.what.contains("Near"))
+                    })
+                    .map(Some),
+            );
             options
         })
         .collect();
@@ -288,6 +294,50 @@ proptest! {
         prop_assert!(close(ours.2, best.2), "paid {} instead of {}: {:#?}", ours.2, best.2, plan.bindings);
         prop_assert!(close(ours.3, best.3), "running {} instead of {}: {:#?}", ours.3, best.3, plan.bindings);
         prop_assert!(plan.proven, "a small world was not searched to the end");
+    }
+}
+
+/// A world whose guests live somewhere, sensibly or not, in pools of which some are being emptied.
+fn lived_in() -> impl Strategy<Value = World> {
+    (world(), vec((0usize..16, any::<bool>()), 4..5), vec(prop::bool::weighted(0.2), 12..13)).prop_map(
+        |(mut world, homes, flags)| {
+            let mut flags = flags.into_iter();
+            for pool in &mut world.pools {
+                pool.drain = flags.next().unwrap_or(false);
+                if let Capacity::Hosts { hosts, .. } = &mut pool.capacity {
+                    hosts.iter_mut().for_each(|host| host.evacuate = flags.next().unwrap_or(false));
+                }
+            }
+            for (at, (choice, bound)) in homes.into_iter().enumerate().take(world.guests.len()) {
+                let all = everywhere(&world, &world.guests[at]);
+                world.guests[at].bound = bound.then(|| all[choice % all.len()].place.clone());
+            }
+            world
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// Moves break no rule and overload nothing on the way, and carried out they soon leave nothing to do.
+    #[test]
+    fn moves_are_safe_and_come_to_an_end(world in lived_in()) {
+        let mut world = world;
+        for round in 0..4 {
+            let plan = decide(&world, &Options::default());
+            let broken = check(&world, &plan);
+            prop_assert!(broken.is_empty(), "{broken:?} in {plan:#?}");
+            if plan.moves.is_empty() {
+                break;
+            }
+            prop_assert!(round < 3, "still moving: {:#?}", plan.moves);
+            for guest in &mut world.guests {
+                let bindings = plan.bindings.iter().filter(|b| b.guest == guest.uid).map(|b| &b.place);
+                let moves = plan.moves.iter().filter(|m| m.guest == guest.uid).map(|m| &m.to);
+                guest.bound = bindings.chain(moves).last().or(guest.bound.as_ref()).cloned();
+            }
+        }
     }
 }
 

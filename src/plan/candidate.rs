@@ -7,6 +7,7 @@ use super::{
     model::NONE,
     outcome::Lane,
     request::Objective,
+    rule::{Failure, Rule},
 };
 
 /// What a broken `ScheduleAnyway` spread weighs, in percent of the price.
@@ -61,10 +62,15 @@ impl Ledger<'_, '_> {
         let (mut best, mut second): (Option<Candidate>, Option<Candidate>) = (None, None);
         let class = self.model.class(ask.guest);
         let room = self.room(class);
-        for choice in class.choices(self.model) {
-            if ask.pool.is_some_and(|pool| pool != choice.pool) {
-                continue;
+        let own;
+        let choices = match ask.pool {
+            None => class.choices(self.model),
+            Some(pool) => {
+                own = self.in_own_pool(class, pool);
+                own.as_slice()
             }
+        };
+        for choice in choices {
             let mut of_pool: Option<Candidate> = None;
             self.in_pool(ask, class, choice, &room, &mut |found| {
                 if of_pool.is_none_or(|so_far| found.key < so_far.key) {
@@ -102,12 +108,31 @@ impl Ledger<'_, '_> {
     fn every_with(&self, ask: Ask, room: &Room) -> Vec<Candidate> {
         let class = self.model.class(ask.guest);
         let mut all = Vec::new();
-        for choice in class.choices(self.model) {
-            if ask.pool.is_none_or(|pool| pool == choice.pool) {
-                self.in_pool(ask, class, choice, room, &mut |found| all.push(found));
+        match ask.pool {
+            None => {
+                for choice in class.choices(self.model) {
+                    self.in_pool(ask, class, choice, room, &mut |found| all.push(found));
+                }
+            }
+            Some(pool) => {
+                for choice in self.in_own_pool(class, pool) {
+                    self.in_pool(ask, class, &choice, room, &mut |found| all.push(found));
+                }
             }
         }
         all
+    }
+
+    /// The pool that a guest is bound to, as long as nothing but new guests is kept out there.
+    fn in_own_pool(&self, class: &Class<'_>, pool: u32) -> Option<Choice> {
+        let statics = &self.model.statics[class.statics as usize];
+        let rejected = statics.rejected.iter().find(|(p, _)| *p == pool);
+        let only_closed = |f: &Failure| matches!(f.rule, Rule::Cordoned | Rule::Refused);
+        if rejected.is_some_and(|(_, failures)| !failures.iter().all(only_closed)) {
+            return None;
+        }
+        let wishes = statics.allowed.iter().find(|(p, _)| *p == pool).map_or(0, |(_, weight)| *weight);
+        Some(class.choice(self.model, pool, wishes))
     }
 
     fn room(&self, class: &Class<'_>) -> Room {
@@ -118,7 +143,9 @@ impl Ledger<'_, '_> {
     fn in_pool(&self, ask: Ask, class: &Class<'_>, choice: &Choice, room: &Room, visit: &mut impl FnMut(Candidate)) {
         for (lane, offer, price) in self.lanes(ask, choice) {
             let place = Place { pool: choice.pool, host: NONE, offer, lane };
-            if !self.within_limits(ask.guest, place) || !self.affordable(class, place, price) {
+            // Who stays in its pool counts there already.
+            let stays = ask.pool == Some(choice.pool);
+            if !stays && !(self.within_limits(ask.guest, place) && self.affordable(class, place, price)) {
                 continue;
             }
             // A stopped guest has no memory to find and so no host to choose; it is given one when it is started.
@@ -166,7 +193,9 @@ impl Ledger<'_, '_> {
         choice: &'c Choice,
     ) -> impl Iterator<Item = (Lane, u32, Option<i64>)> + 'c {
         let rented = matches!(self.model.world_pool(choice.pool).capacity, Capacity::Offerings(_));
-        let on_hosts = (!rented).then(|| self.home_lane(ask.guest, choice.pool, NONE)).flatten().map(|lane| {
+        let home = (!rented).then(|| self.home_lane(ask.guest, choice.pool, NONE)).flatten();
+        let stays = (!rented && ask.pool == Some(choice.pool)).then_some(Lane::Owned);
+        let on_hosts = home.or(stays).map(|lane| {
             let price = if lane == Lane::Included { Some(0) } else { choice.running };
             (lane, NONE, price)
         });

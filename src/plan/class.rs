@@ -13,7 +13,7 @@ use super::{
 const AVOIDED_TAINT: i64 = 50;
 
 /// What policy, image, networks, storage and refusals say about each pool.
-pub(super) struct Statics<'w> {
+pub(super) struct Statics {
     /// Pools that fail none of the rules about the pool alone, with the weight of the wishes they do not fulfil.
     pub allowed: Vec<(u32, i64)>,
     /// The others, with what they fail.
@@ -22,12 +22,10 @@ pub(super) struct Statics<'w> {
     pub selected_home: bool,
     /// One of those fails no rule but about room.
     pub allowed_home: bool,
-    /// The guest that stands for all.
-    pub guest: &'w GuestState,
 }
 
-impl<'w> Statics<'w> {
-    pub(super) fn new(model: &Model<'w>, guest: &'w GuestState) -> Self {
+impl Statics {
+    pub(super) fn new(model: &Model<'_>, guest: &GuestState) -> Self {
         let (mut allowed, mut rejected) = (Vec::new(), Vec::new());
         let (mut selected_home, mut allowed_home) = (false, false);
         for (p, pool) in model.world.pools.iter().enumerate() {
@@ -48,7 +46,7 @@ impl<'w> Statics<'w> {
                 rejected.push((index(p), failures));
             }
         }
-        Self { allowed, rejected, selected_home, allowed_home, guest }
+        Self { allowed, rejected, selected_home, allowed_home }
     }
 }
 
@@ -200,9 +198,8 @@ impl<'w> Class<'w> {
                 && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
                 && (offer.dedicated || !dedicated)
         };
-        let sizes_count = of_pool.pricing.subscription.is_some()
-            || of_pool.limits.vcpus.is_some()
-            || of_pool.limits.memory.is_some();
+        let sizes_count =
+            of_pool.pricing.subscription.is_some() || of_pool.limits.vcpus.is_some() || of_pool.limits.memory.is_some();
         let mut offers: Vec<(u32, Option<i64>)> = Vec::new();
         for &o in model.pools[pool as usize].offers.iter().filter(fits) {
             let offer = &list[o as usize];

@@ -7,8 +7,9 @@ use super::{
     class::Class,
     cost::decimal,
     ledger::Ledger,
-    outcome::{Explanation, Lane, Reason, Rejected, RunnerUp, Term},
-    request::Objective,
+    outcome::{Cause, Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
+    repair::Changes,
+    request::{Bound, Objective},
     rule::{Failure, PaidFrom, Rule},
     shortage::effort,
     solver::{Decided, ask},
@@ -269,6 +270,46 @@ fn change(failure: &Failure) -> String {
         Rule::Spread => format!("make room in the emptiest places, or allow more skew ({short})"),
         Rule::Near | Rule::Apart => format!("relax the affinity ({short})"),
     }
+}
+
+/// Explains the guests that are to move, and those that ought to and cannot.
+pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
+    let why = |cause: Cause| match cause {
+        Cause::Overload => "its host has promised more than it has",
+        Cause::Drain => "its host or pool is being emptied",
+        Cause::BrokenRule => "a rule is broken where it is",
+        Cause::ReturnHome => "there has been room at home for long enough",
+        Cause::Saving => "it costs much less there",
+        Cause::MakeRoom => "it makes room for another",
+    };
+    let told = |guest: String, reason: Reason, message: String| Explanation {
+        guest,
+        reason,
+        message: bounded(message),
+        score: Vec::new(),
+        runner_up: None,
+        broken_wishes: Vec::new(),
+        rejected: Vec::new(),
+        rejected_more: 0,
+        smallest_change: None,
+    };
+    let name = |place: &Bound| {
+        let rest = place.host.iter().chain(&place.instance_type).map(|part| format!("/{part}"));
+        format!("{}{}", place.pool, rest.collect::<String>())
+    };
+    let moved = moves.iter().map(|step| {
+        let how = match step.how {
+            How::Live => "To be moved live",
+            How::Proposed => "Proposed to be moved",
+        };
+        let text = format!("{how} from {} to {}: {}", name(&step.from), name(&step.to), why(step.cause));
+        told(step.guest.clone(), Reason::ToBeMoved, text)
+    });
+    let stuck = changes.stuck.iter().map(|&(guest, cause)| {
+        let text = format!("Has to stay although {}: no other place fits", why(cause));
+        told(class_guest(ledger, guest), Reason::CannotLeave, text)
+    });
+    moved.chain(stuck).collect()
 }
 
 /// The text, cut at the limit between two characters.

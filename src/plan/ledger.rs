@@ -236,6 +236,16 @@ impl<'m, 'w> Ledger<'m, 'w> {
         &self.free_rest[host as usize * self.rest..][..self.rest]
     }
 
+    /// What is left of those on all hosts, host after host.
+    pub(super) fn all_free_rest(&self) -> &[i64] {
+        &self.free_rest
+    }
+
+    /// How many numbers there are for a host.
+    pub(super) fn free_rest_width(&self) -> usize {
+        self.rest
+    }
+
     /// Whether a host has room; nothing else is asked.
     pub(super) fn has_room(&self, host: u32, memory: i64, need: &[i64]) -> bool {
         (memory == 0 || self.free_memory[host as usize] >= memory)

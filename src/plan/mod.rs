@@ -23,7 +23,9 @@ pub mod explain;
 pub mod inventory;
 mod ledger;
 mod model;
+mod order;
 pub mod outcome;
+mod repair;
 pub mod request;
 pub mod rule;
 mod search;
@@ -44,6 +46,7 @@ pub use request::{
 };
 pub use rule::{Failure, Rule};
 
+use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, Place};
 use model::{Model, NONE};
 
@@ -52,15 +55,34 @@ use crate::api::money::Money;
 /// How a decision is made.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seed of whatever is chosen at random.
+    /// Seed of the order in which equal choices are tried.
     pub seed: u64,
     /// How many steps the search may take beyond the first answer. A step is about a microsecond.
     pub steps: u64,
+    /// Which moves are worth while.
+    pub moves: MoveOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, steps: 200_000 }
+        Self { seed: 0, steps: 200_000, moves: MoveOptions::default() }
+    }
+}
+
+/// Which moves are worth while.
+#[derive(Clone, Debug)]
+pub struct MoveOptions {
+    /// Most moves of one plan; 0 plans none.
+    pub most: usize,
+    /// How much cheaper a paid place must be, in percent, to be worth a move.
+    pub saving_percent: u32,
+    /// How long a guest that was moved is not moved again to save money or to return home.
+    pub cool_down: SignedDuration,
+}
+
+impl Default for MoveOptions {
+    fn default() -> Self {
+        Self { most: 100, saving_percent: 20, cool_down: SignedDuration::from_mins(30) }
     }
 }
 
@@ -73,42 +95,85 @@ pub fn decide(world: &World, options: &Options) -> Plan {
     let queue = solver::queue(&model);
     let mut decided = solver::greedy(&mut ledger, &queue);
     let (proven, score, bound_score) = search::improve(&mut ledger, &mut decided, options.steps);
+    let mut explainer = explain::Explainer::new(&ledger);
     let mut plan = Plan {
         bindings: Vec::with_capacity(decided.len()),
         unplaced: Vec::new(),
         moves: Vec::new(),
-        explanations: Vec::with_capacity(decided.len()),
+        explanations: decided.iter().map(|one| explainer.explain(one)).collect(),
         home_room: Vec::new(),
         wake_at: None,
         cost_before,
-        cost_after: cost::costs(&model, &ledger),
+        cost_after: Costs::default(),
         proven,
         gap: (!proven).then(|| search::gap(&model, &score, &bound_score)),
     };
-    let mut explainer = explain::Explainer::new(&ledger);
-    for one in &decided {
-        let explanation = explainer.explain(one);
-        let guest = explanation.guest.clone();
-        match one.best {
-            Some(best) => plan.bindings.push(Binding {
-                guest,
-                place: bound(&model, best.place),
-                lane: best.place.lane,
-                hourly: (!best.key.unpriced).then(|| {
-                    let price = cost::marginal(&model, one.guest, best.place).unwrap_or(0);
-                    Money::new(cost::decimal(price), world.currency)
-                }),
-            }),
-            None => {
-                if let rule::PaidFrom::At(at) = one.paid_from {
-                    plan.wake_at = Some(plan.wake_at.map_or(at, |so_far| so_far.min(at)));
-                }
-                plan.unplaced.push(Unplaced { guest, reason: explanation.reason });
-            }
-        }
-        plan.explanations.push(explanation);
+    for (at, one) in decided.iter().enumerate() {
+        enter_decision(&model, one, at, &mut plan);
     }
+    if options.moves.most > 0 {
+        plan_moves(&mut ledger, &options.moves, &mut plan);
+    }
+    plan.cost_after = cost::costs(&model, &ledger);
     plan
+}
+
+fn enter_decision(model: &Model<'_>, one: &solver::Decided, at: usize, plan: &mut Plan) {
+    let (guest, reason) = (plan.explanations[at].guest.clone(), plan.explanations[at].reason);
+    match one.best {
+        Some(best) => {
+            let price = if best.key.unpriced { None } else { cost::marginal(model, one.guest, best.place) };
+            plan.bindings.push(Binding {
+                guest,
+                place: bound(model, best.place),
+                lane: best.place.lane,
+                hourly: price.map(|nanos| Money::new(cost::decimal(nanos), model.rates.currency())),
+            });
+        }
+        None => {
+            if let rule::PaidFrom::At(at) = one.paid_from {
+                plan.wake_no_later_than(at);
+            }
+            plan.unplaced.push(Unplaced { guest, reason });
+        }
+    }
+}
+
+/// Finds moves, puts them in order, and takes back those for which there is no order.
+fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Plan) {
+    let model = ledger.model;
+    let found = repair::changes(ledger, options);
+    plan.home_room = found.home_room.iter().map(|g| model.guest(*g).uid.clone()).collect();
+    found.wake_at.into_iter().for_each(|at| plan.wake_no_later_than(at));
+    let moves = found.list.iter().map(|change| (change.guest, change.from, change.to.place)).collect();
+    let (steps, stay) = order::ordered(&mut repair::Transit::before(ledger, &found.list), moves);
+    for step in &steps {
+        let cause = found.list.iter().find(|change| change.guest == step.guest).map_or(Cause::MakeRoom, |c| c.cause);
+        let hosts = step.from.host != NONE && step.to.host != NONE;
+        plan.moves.push(Move {
+            guest: model.guest(step.guest).uid.clone(),
+            from: bound(model, step.from),
+            to: bound(model, step.to),
+            cause: if step.detour { Cause::MakeRoom } else { cause },
+            wave: step.wave,
+            how: if hosts && step.from.pool == step.to.pool { How::Live } else { How::Proposed },
+        });
+    }
+    for guest in stay {
+        let last = steps.iter().rev().find(|step| step.guest == guest).map(|step| step.to);
+        let first = found.list.iter().find(|change| change.guest == guest).map(|change| change.from);
+        if let Some(place) = last.or(first) {
+            ledger.take_out(guest);
+            ledger.enter(guest, place);
+        }
+    }
+    plan.explanations.extend(explain::moves(ledger, &found, &plan.moves));
+}
+
+impl Plan {
+    fn wake_no_later_than(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |so_far| so_far.min(at)));
+    }
 }
 
 /// A place by its names.

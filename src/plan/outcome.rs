@@ -91,6 +91,8 @@ pub enum Reason {
     WaitingForRoom,
     /// It is to change places.
     ToBeMoved,
+    /// It ought to change places, and no other fits.
+    CannotLeave,
 }
 
 impl fmt::Display for Reason {

@@ -113,7 +113,13 @@ fn optimum(ledger: &Ledger<'_, '_>, one: &Decided, penalty: i64) -> Score {
             let mut of_choice: Score = [0, 0, 0, 0, choice.wishes, 0];
             if lane == Lane::Paid || owned {
                 of_choice[1] = i64::from(price.is_none());
-                let at = if lane == Lane::Paid { 2 } else if by_cost { 3 } else { 5 };
+                let at = if lane == Lane::Paid {
+                    2
+                } else if by_cost {
+                    3
+                } else {
+                    5
+                };
                 of_choice[at] = weighed(price.unwrap_or(0));
             }
             best = best.min(of_choice);
