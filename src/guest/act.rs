@@ -154,7 +154,7 @@ impl Run<'_> {
     }
 
     async fn tell(&self, warning: bool, reason: &'static str, action: &'static str, note: String) {
-        self.context.herald.say(&*self.guest, News { warning, reason, action, note }).await;
+        self.context.herald.say(&*self.guest, News { warning, reason: reason.to_owned(), action, note }).await;
     }
 
     fn api(&self) -> Api<Guest> {
