@@ -22,7 +22,7 @@ use crate::{
         ApiError, call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Listener, follow},
+        watch::{Filled, Listener, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -77,6 +77,7 @@ struct Stores {
     pools: Store<CloudPool>,
     workloads: Store<VirtualWorkload>,
     guests: Store<Guest>,
+    filled: [Filled; 3],
 }
 
 /// What keeps it up to date.
@@ -128,12 +129,15 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let mut watches = spawn_watches(&common, &nudges, writers);
     let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
 
-    common.stores.pools.wait_until_ready().await.ok();
-    common.stores.workloads.wait_until_ready().await.ok();
-    common.stores.guests.wait_until_ready().await.ok();
-    readiness.set_ready();
-    info!(owner = common.owner.0, "ready");
-    shutdown.cancelled().await;
+    let filled = async {
+        for store in &common.stores.filled {
+            store.wait().await;
+        }
+        readiness.set_ready();
+        info!(owner = common.owner.0, "ready");
+        shutdown.cancelled().await;
+    };
+    tokio::select! { () = filled => {}, () = shutdown.cancelled() => {} }
     info!("shutting down");
     while controllers.join_next().await.is_some() {}
     links.cut_all().await;
@@ -148,7 +152,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
 
 fn stores() -> (Stores, Writers) {
     let (pools, workloads, guests) = (reflector::store(), reflector::store(), reflector::store());
-    let stores = Stores { pools: pools.0, workloads: workloads.0, guests: guests.0 };
+    let stores = Stores { pools: pools.0, workloads: workloads.0, guests: guests.0, filled: Default::default() };
     (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1 })
 }
 
@@ -190,9 +194,10 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         }
         to.bell.notify_one();
     });
-    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, vec![on_pool]));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, vec![on_workload]));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, vec![on_guest]));
+    let [pools, workloads, guests] = common.stores.filled.clone();
+    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
     watches
 }
 
@@ -242,6 +247,7 @@ fn spawn_controllers(
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,
+        filled: stores.filled.to_vec(),
     };
     set.spawn(scheduler.run(shutdown.clone()));
     set

@@ -13,18 +13,21 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::SetOnce;
 use tracing::{debug, warn};
+
+/// Set when a store is filled for the first time. (Of several tasks that wait for kube's own store, only one is woken.)
+pub type Filled = Arc<SetOnce<()>>;
 
 /// Told of each object that was written or is gone, after the store knows it.
 pub type Listener<K> = Box<dyn Fn(&K) + Send + Sync>;
 
-/// Follows a kind for ever: keeps the store and tells the listeners.
-pub async fn follow<K>(api: Api<K>, writer: reflector::store::Writer<K>, listeners: Vec<Listener<K>>)
+/// Follows a kind for ever: keeps the store and tells the listener.
+pub async fn follow<K>(api: Api<K>, writer: reflector::store::Writer<K>, filled: Filled, tell: Listener<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let store = writer.as_reader();
-    let tell = |object: &K| listeners.iter().for_each(|listener| listener(object));
     let mut before = HashMap::new();
     // Objects that vanish while the watch is broken are never announced as deleted: compare around each new list.
     let events = watcher::watcher(api, watcher::Config::default()).default_backoff().inspect_err(
@@ -43,6 +46,8 @@ where
                 before.retain(|key, _| !after.contains_key(key));
                 after.values().chain(before.values()).for_each(|object| tell(object));
                 before.clear();
+                // Set before already, after a renewed watch: that is well.
+                let _ = filled.set(());
             }
         }
     }

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     api::{CloudPool, Guest, guest::Binding},
     plan,
-    runtime::{backoff, chain, events::Herald},
+    runtime::{backoff, chain, events::Herald, watch::Filled},
 };
 
 /// What the scheduler needs.
@@ -35,6 +35,8 @@ pub struct Scheduler {
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
+    /// Set when the stores are filled.
+    pub filled: Vec<Filled>,
 }
 
 /// Bindings that were written and are not yet in the watch, by the guest's UID.
@@ -46,8 +48,13 @@ const GATHERING: Duration = Duration::from_millis(20);
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        self.guests.wait_until_ready().await.ok();
-        self.pools.wait_until_ready().await.ok();
+        let filled = async {
+            for store in &self.filled {
+                store.wait().await;
+            }
+        };
+        // Decisions on half a picture would be wrong ones.
+        tokio::select! { () = filled => {}, () = shutdown.cancelled() => return }
         let mut assumed = Assumed::new();
         let mut failures = 0;
         loop {
