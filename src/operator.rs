@@ -19,10 +19,12 @@ use crate::{
     guest, pool,
     provider::{Owner, Registry},
     runtime::{
-        ApiError, call,
+        ApiError,
+        backoff::Patience,
+        call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Filled, Listener, follow},
+        watch::{Filled, Listener, Seen, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -186,8 +188,12 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         to.workloads.look_at(ObjectRef::from_obj(workload));
     });
     let to = nudges.clone();
+    let seen = Seen::default();
     let on_guest: Listener<Guest> = Box::new(move |guest| {
-        to.guests.look_at(ObjectRef::from_obj(guest));
+        // Most changes of a guest are its controller's own status: they need no answer from it.
+        if seen.is_new_wish(guest) {
+            to.guests.look_at(ObjectRef::from_obj(guest));
+        }
         to.workloads.look_at(ObjectRef::new(&guest.spec.workload).within(&guest.namespace().unwrap_or_default()));
         if let Some(binding) = &guest.spec.binding {
             to.pools.look_at(ObjectRef::new(&binding.pool));
@@ -236,6 +242,7 @@ fn spawn_controllers(
         pools: stores.pools.clone(),
         registry,
         herald: herald("innkeeper-guest"),
+        patience: Patience::default(),
         now,
     };
     let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);

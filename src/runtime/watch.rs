@@ -1,7 +1,12 @@
 //! One watch for each kind, shared by all controllers: a store that they read, and a call to each listener when an object
 //! was written or is gone. (kube's own shared streams say nothing of deletions.)
 
-use std::{collections::HashMap, fmt::Debug, hash::Hash, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::{
@@ -49,6 +54,39 @@ where
                 // Set before already, after a renewed watch: that is well.
                 let _ = filled.set(());
             }
+        }
+    }
+}
+
+/// What was last seen of what users and other controllers wish of each object: everything but its status.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashMap<String, Wish>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    generation: Option<i64>,
+    deleting: bool,
+    finalizers: Vec<String>,
+}
+
+impl Seen {
+    /// Whether there is more to it than a new status since the last time.
+    pub fn is_new_wish<K: Resource>(&self, object: &K) -> bool {
+        let meta = object.meta();
+        let wish = Wish {
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
+        };
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = meta.uid.clone().unwrap_or_default();
+        if wish.deleting && wish.finalizers.is_empty() {
+            // Its last event.
+            return seen.remove(&uid).is_none_or(|before| before != wish);
+        }
+        seen.get(&uid) != Some(&wish) && {
+            seen.insert(uid, wish);
+            true
         }
     }
 }
