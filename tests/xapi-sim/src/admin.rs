@@ -210,10 +210,11 @@ async fn go(sim: Arc<Sim>, name: &str, body: Option<Json<Notice>>, power: bool) 
     let Some(host) = find_host(&sim, name) else { return refuse(StatusCode::NOT_FOUND, "no such host") };
     let notice = body.map(|b| b.0).unwrap_or_default().notice_ms;
     let notice = notice.unwrap_or_else(|| sim.read(|w| w.knobs.host_assumed_dead_ms));
-    let killed = tokio::spawn(async move { host::kill(&sim, &host, power, Duration::from_millis(notice)).await });
+    host::take_down(&sim, &host, power);
+    let noticed = tokio::spawn(host::notice(sim, host, Duration::from_millis(notice)));
     if notice == 0 {
-        // The caller wants to see it noticed.
-        let _ = killed.await;
+        // The caller wants to see it noticed; the task cannot fail.
+        let _ = noticed.await;
     }
     done()
 }

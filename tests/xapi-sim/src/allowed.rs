@@ -254,3 +254,29 @@ pub(crate) fn attached_vbd(world: &World, vdi: &str) -> Option<Arc<str>> {
     let vbds = world.store.refs_in("VDI", vdi, "VBDs");
     vbds.into_iter().find(|v| world.store.flag("VBD", v, "currently_attached"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    /// The table here says what the extract of xapi's own rules says.
+    #[test]
+    fn states_are_those_of_xapi() {
+        let rules: Json = serde_json::from_str(include_str!("../model/vm_operation_rules.json")).unwrap();
+        let listed = rules["allowed_power_states"].as_object().unwrap();
+        for (op, states) in listed {
+            let states: BTreeSet<&str> = states.as_array().unwrap().iter().filter_map(Json::as_str).collect();
+            let expected: BTreeSet<&str> = states.into_iter().filter(|s| !s.starts_with('+')).collect();
+            let here = VM_STATES.iter().find(|(name, _)| name == op).map_or(&[][..], |(_, s)| *s);
+            assert_eq!(here.iter().copied().collect::<BTreeSet<_>>(), expected, "{op}");
+        }
+        assert_eq!(VM_STATES.iter().filter(|(op, _)| !listed.contains_key(*op)).count(), 0);
+        let snapshot: Vec<&str> =
+            rules["snapshot_allows"].as_array().unwrap().iter().filter_map(Json::as_str).collect();
+        assert_eq!(snapshot, SNAPSHOT_ALLOWS);
+    }
+}

@@ -142,7 +142,7 @@ fn refusal(sim: &Sim, endpoint: &Arc<str>, method: &str) -> Option<ApiResult<Val
         match method {
             "pool.is_slave" => return Some(Ok(Value::Bool(*endpoint != coordinator))),
             "host.is_in_emergency_mode" => return Some(Ok(Value::Bool(emergency))),
-            "pool.emergency_transition_to_master" | "pool.emergency_reset_master" if emergency => return None,
+            m if emergency && sim.model.emergency_calls.iter().any(|e| e == m) => return None,
             _ => {}
         }
         if emergency {

@@ -160,7 +160,8 @@ fn leave(call: &Call, host: &str, comes_back: bool) -> ApiResult<Value> {
     let (sim, host) = (call.sim.clone(), Arc::<str>::from(host));
     tokio::spawn(async move {
         tokio::time::sleep(ms(knobs.host_shutdown_delay_ms)).await;
-        kill(&sim, &host, true, Duration::ZERO).await;
+        take_down(&sim, &host, true);
+        notice(sim.clone(), host.clone(), Duration::ZERO).await;
         if comes_back {
             tokio::time::sleep(ms(knobs.host_reboot_ms)).await;
             revive(&sim, &host);
@@ -181,8 +182,8 @@ async fn power_on(call: &Call, host: &str) -> ApiResult<Value> {
     Ok(Value::Void)
 }
 
-/// A host goes: without power its domains end, without network they run on. The pool notices after a while.
-pub(crate) async fn kill(sim: &Arc<Sim>, host: &Arc<str>, power: bool, notice: Duration) {
+/// A host goes: without power its domains end, without network they run on.
+pub(crate) fn take_down(sim: &Sim, host: &Arc<str>, power: bool) {
     sim.write(|w| {
         w.down.insert(host.clone());
         w.log(if power { "host_off" } else { "host_isolated" }, "host", host, host);
@@ -190,10 +191,16 @@ pub(crate) async fn kill(sim: &Arc<Sim>, host: &Arc<str>, power: bool, notice: D
             w.history.domains.retain(|d| d.host != *host);
         }
     });
-    tokio::time::sleep(notice).await;
+    // Its connections end now.
+    sim.wake();
+}
+
+/// The pool notices after a while that a host is gone.
+pub(crate) async fn notice(sim: Arc<Sim>, host: Arc<str>, after: Duration) {
+    tokio::time::sleep(after).await;
     sim.write(|w| {
-        if w.down.contains(host) {
-            set_live(w, host, false);
+        if w.down.contains(&host) {
+            set_live(w, &host, false);
         }
     });
 }

@@ -22,6 +22,7 @@ const UNDESCRIBED: &[&str] = &[
     "Driver_variant",
     "Feature",
     "Host_driver",
+    "LVHD",
     "Observer",
     "PUSB",
     "PVS_cache_storage",
@@ -133,6 +134,8 @@ pub(crate) struct Model {
     /// By class and field: what must change at the other end when the field does.
     relations: Relations,
     pub(crate) slave_whitelist: Vec<String>,
+    /// What a host without a coordinator still answers.
+    pub(crate) emergency_calls: Vec<String>,
 }
 
 impl Model {
@@ -147,7 +150,12 @@ impl Model {
             classes.entry(Arc::from(*name)).or_insert_with(|| Class::empty(name));
         }
         let relations = relations(&document.relations, &classes)?;
-        Ok(Self { classes, relations, slave_whitelist: document.slave_whitelist })
+        Ok(Self {
+            classes,
+            relations,
+            slave_whitelist: document.slave_whitelist,
+            emergency_calls: document.emergency_calls,
+        })
     }
 
     pub(crate) fn class(&self, name: &str) -> Option<&Class> {
@@ -182,6 +190,7 @@ struct Document {
     classes: InOrder<ClassSpec>,
     relations: Vec<BTreeMap<String, String>>,
     slave_whitelist: Vec<String>,
+    emergency_calls: Vec<String>,
 }
 
 #[derive(serde::Deserialize)]

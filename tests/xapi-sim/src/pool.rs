@@ -1,6 +1,7 @@
 //! The pool class: its coordinator, high availability, membership.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::dispatch::Args;
 use crate::error::{ApiError, ApiResult};
@@ -12,28 +13,28 @@ use crate::vm::memory;
 pub(crate) fn call(call: &Call, message: &str, args: &Args) -> ApiResult<Option<Value>> {
     match message {
         "designate_new_master" => {
-            let host = args.text(0).to_owned();
-            call.write(|w| w.store.row("host", &host).map(|_| ()))?;
-            let sim = call.sim.clone();
-            // The call is answered first, as far as the old coordinator lives to do so.
-            tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                let _ = sim.write(|w| restart::transfer(w, &host, None));
-                sim.wake();
-            });
+            call.write(|w| w.store.row("host", args.text(0)).map(|_| ()))?;
+            transfer_soon(call, Arc::from(args.text(0)), None);
             Ok(Some(Value::Void))
         }
         "emergency_transition_to_master" => {
-            let host = call.endpoint.clone();
-            call.sim.write(|w| {
-                let lost = std::time::Duration::from_secs(w.knobs.crash_loses_seconds);
-                restart::transfer(w, &host, Some(lost))
-            })?;
-            call.sim.wake();
+            let old = call.sim.read(|w| Duration::from_secs(w.knobs.crash_loses_seconds));
+            transfer_soon(call, call.endpoint.clone(), Some(old));
             Ok(Some(Value::Void))
         }
         _ => call.write(|w| immediate(w, message, args)),
     }
+}
+
+/// Makes a host the coordinator once the call is answered. `lost` is how old its copy of the database is.
+fn transfer_soon(call: &Call, host: Arc<str>, lost: Option<Duration>) {
+    let sim = call.sim.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // A host that died meanwhile becomes nothing.
+        let _ = sim.write(|w| restart::transfer(w, &host, lost));
+        sim.wake();
+    });
 }
 
 fn immediate(world: &mut World, message: &str, args: &Args) -> ApiResult<Option<Value>> {

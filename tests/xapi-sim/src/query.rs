@@ -153,3 +153,29 @@ impl Parser<'_> {
         Some(if is_field { Operand::Field(text.clone()) } else { Operand::Literal(text.clone()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_hold_or_do_not() {
+        let fields: Map = [("power_state", Value::str("Running")), ("is_a_template", Value::Bool(false))]
+            .into_iter()
+            .map(|(k, v)| (k.into(), v))
+            .collect();
+        for (text, expected) in [
+            ("true", true),
+            (r#"field "power_state" = "Running""#, true),
+            (r#"not field "power_state"="Running""#, false),
+            (r#"field "is_a_template" = "false" and (field "power_state" = "Halted" or true)"#, true),
+            (r#"field "absent" = """#, true),
+            ("'a' = 'b' or false", false),
+        ] {
+            assert_eq!(parse(text).unwrap().holds(&fields), expected, "{text}");
+        }
+        for broken in ["", "field", "true true", "(true", r#"field "x" = "#, r#""open"#] {
+            assert_eq!(parse(broken).unwrap_err().code, "INTERNAL_ERROR", "{broken}");
+        }
+    }
+}

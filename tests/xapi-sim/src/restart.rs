@@ -22,6 +22,7 @@ pub(crate) async fn restart(sim: Arc<Sim>, lost: Option<Duration>) {
         }
         (coordinator, ms(w.knobs.restart_ms))
     });
+    sim.wake();
     tokio::time::sleep(away).await;
     sim.write(|w| {
         w.down.remove(&coordinator);
@@ -87,7 +88,9 @@ fn reconcile(world: &mut World) {
 pub(crate) fn note_agent_start(world: &mut World, host: &str) {
     let before = world.store.get("host", host, "other_config").ok().and_then(|c| c.entry("agent_start_time"));
     let before: i64 = before.and_then(|t| t.trim_end_matches('.').parse().ok()).unwrap_or(0);
-    let now = world.clock().now().max(before + 1);
+    // The time grows even where a crash has made the database forget the last one.
+    let now = world.clock().now().max(before + 1).max(world.last_agent_start + 1);
+    world.last_agent_start = now;
     let _ = world.store.set_entry("host", host, "other_config", "agent_start_time", Value::str(format!("{now}.")));
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) storage_migrations: HashMap<Arc<str>, usize>,
     /// Counts the coordinator's restarts: what began before one must not take effect after it.
     pub(crate) epoch: u64,
+    /// When a toolstack of the pool last started, in seconds since 1970.
+    pub(crate) last_agent_start: i64,
     /// Numbers the domains and the guests' addresses.
     pub(crate) next_domid: i64,
     /// The generation up to which `allowed_operations` were brought up to date.
@@ -79,6 +81,7 @@ impl World {
             queued: 0,
             storage_migrations: HashMap::new(),
             epoch: 0,
+            last_agent_start: 0,
             next_domid: 1,
             refreshed: 0,
         }

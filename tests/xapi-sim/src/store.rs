@@ -343,3 +343,67 @@ fn references(value: &Value) -> Vec<Arc<str>> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> Store {
+        Store::new(Model::load().unwrap())
+    }
+
+    fn one(field: &str, value: Value) -> Map {
+        std::iter::once((Arc::from(field), value)).collect()
+    }
+
+    #[test]
+    fn the_other_end_of_a_relation_follows() {
+        let mut store = store();
+        let (a, b) = (store.insert("VM", Map::new()), store.insert("VM", Map::new()));
+        let vbd = store.insert("VBD", one("VM", Value::Str(a.clone())));
+        assert_eq!(store.refs_in("VM", &a, "VBDs"), [vbd.clone()]);
+        store.set("VBD", &vbd, "VM", &*b).unwrap();
+        assert!(store.refs_in("VM", &a, "VBDs").is_empty());
+        assert_eq!(store.refs_in("VM", &b, "VBDs"), [vbd.clone()]);
+        store.remove("VBD", &vbd).unwrap();
+        assert!(store.refs_in("VM", &b, "VBDs").is_empty());
+    }
+
+    #[test]
+    fn relations_of_many_to_many_follow_from_either_side() {
+        let mut store = store();
+        let vm = store.insert("VM", Map::new());
+        let group = store.insert("VM_group", Map::new());
+        store.set("VM", &vm, "groups", Value::strings([&group])).unwrap();
+        assert_eq!(store.refs_in("VM_group", &group, "VMs"), [vm.clone()]);
+        store.remove("VM_group", &group).unwrap();
+        assert!(store.refs_in("VM", &vm, "groups").is_empty());
+    }
+
+    #[test]
+    fn writing_the_same_value_is_no_change() {
+        let mut store = store();
+        let vm = store.insert("VM", one("name_label", Value::str("x")));
+        let before = store.generation;
+        store.set("VM", &vm, "name_label", "x").unwrap();
+        assert_eq!(store.generation, before);
+    }
+
+    #[test]
+    fn a_crash_brings_back_rows_relations_and_generation() {
+        let mut store = store();
+        let vm = store.insert("VM", Map::new());
+        store.flush();
+        let before = store.generation;
+        let vbd = store.insert("VBD", one("VM", Value::Str(vm.clone())));
+        store.set("VM", &vm, "name_label", "new").unwrap();
+        let other = store.insert("VM", Map::new());
+        store.remove("VM", &vm).unwrap();
+        store.lose(JOURNAL_SPAN);
+        assert_eq!(store.generation, before);
+        assert_eq!(store.text("VM", &vm, "name_label"), "");
+        assert!(store.refs_in("VM", &vm, "VBDs").is_empty());
+        assert!(!store.exists("VBD", &vbd) && !store.exists("VM", &other));
+        assert!(store.table("VM").unwrap().deletions.is_empty());
+    }
+}

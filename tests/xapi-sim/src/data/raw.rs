@@ -11,7 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use super::pipe::{TICK, pipe, step};
 use super::{Transfer, elsewhere, find_disk};
 use crate::allowed;
-use crate::disk::{BLOCK, BLOCK_LEN};
+use crate::disk::{BLOCK, BLOCK_LEN, Disk};
 use crate::error::{ApiError, ApiResult};
 use crate::http::{Body, full};
 use crate::sim::World;
@@ -83,12 +83,18 @@ pub(super) fn import(transfer: Transfer, request: Request<Incoming>) -> Response
     match transfer.endpoint.sim.write(|w| hold(w, &transfer, &vdi, "RW")) {
         Err(error) => transfer.fail(StatusCode::INTERNAL_SERVER_ERROR, error),
         Ok(vbd) => {
+            // The head of the answer goes out now; its end comes when the data are in, as xapi then closes.
+            let (end_of_answer, body) = pipe();
             tokio::spawn(async move {
                 let result = receive(&transfer, &vdi, length, request.into_body()).await;
-                transfer.endpoint.sim.write(|w| release(w, &vbd));
+                transfer.endpoint.sim.write(|w| {
+                    account(w, &vdi);
+                    release(w, &vbd);
+                });
                 transfer.finish(&result.map(|()| Value::Void));
+                drop(end_of_answer);
             });
-            Response::new(full(""))
+            Response::new(body)
         }
     }
 }
@@ -117,15 +123,14 @@ async fn receive(transfer: &Transfer, vdi: &Arc<str>, length: u64, mut body: Inc
         told = told.max(share);
         offset = end;
     }
-    if offset < length {
-        return Err(broken());
-    }
-    sim.write(|w| {
-        let used = w.disks.get(vdi).map_or(0, crate::disk::Disk::used);
-        let used = used.max(w.store.int("VDI", vdi, "physical_utilisation"));
-        storage::set_used(w, vdi, used);
-    });
-    Ok(())
+    if offset < length { Err(broken()) } else { Ok(()) }
+}
+
+/// Books what a disk takes after data came, all of them or not.
+fn account(world: &mut World, vdi: &str) {
+    let used = world.disks.get(vdi).map_or(0, Disk::used);
+    let used = used.max(world.store.int("VDI", vdi, "physical_utilisation"));
+    storage::set_used(world, vdi, used);
 }
 
 async fn pace(bytes_per_second: u64, taken: usize) {

@@ -49,6 +49,9 @@ pub(crate) struct Endpoint {
 
 /// Takes a request to its handler: by method and the longest prefix of the path.
 pub(crate) async fn handle(endpoint: Endpoint, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
+    if endpoint.sim.read(|w| w.down.contains(&endpoint.host)) {
+        return Err(Reset);
+    }
     if head_size(&request) > MAX_HEAD {
         return Ok(plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "text/html", ""));
     }

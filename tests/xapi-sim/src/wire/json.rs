@@ -145,3 +145,32 @@ pub(super) fn answer_2(id: &Json, result: &ApiResult<Value>, ints: Ints) -> Stri
     let _ = write!(out, ",\"id\":{id}}}");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_json_again() {
+        let text = "quote \" backslash \\ newline \n tab \t bell \u{7} ümlaut";
+        let mut out = String::new();
+        write(&Value::map([("t", Value::str(text)), ("gone", Value::Void)]), Ints::AsNumbers, &mut out);
+        let json: Json = serde_json::from_str(&out).unwrap();
+        assert_eq!(json, serde_json::json!({ "t": text }));
+    }
+
+    #[test]
+    fn numbers_are_written_as_xapi_does() {
+        for (value, ints, expected) in [
+            (Value::Int(5), Ints::AsNumbers, "5"),
+            (Value::Int(5), Ints::AsStrings, "\"5\""),
+            (Value::Float(1.0), Ints::AsNumbers, "1.0"),
+            (Value::Float(f64::NAN), Ints::AsNumbers, "NaN"),
+            (Value::Float(f64::NEG_INFINITY), Ints::AsNumbers, "-Infinity"),
+        ] {
+            let mut out = String::new();
+            write(&value, ints, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+}

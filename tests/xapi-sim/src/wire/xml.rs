@@ -229,3 +229,66 @@ pub(super) fn answer(method: &str, result: &ApiResult<Value>) -> String {
     out.push_str("</param></params></methodResponse>");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(params: &str) -> Option<Request> {
+        let text =
+            format!("<?xml version='1.0'?>\n<methodCall>\n<methodName>a.b</methodName>\n{params}\n</methodCall>");
+        read(text.as_bytes())
+    }
+
+    fn param(value: &str) -> Option<Value> {
+        call(&format!("<params><param>{value}</param></params>"))?.params.pop()
+    }
+
+    #[test]
+    fn values_are_read_in_all_their_spellings() {
+        for (text, expected) in [
+            ("<value>plain</value>", Value::str("plain")),
+            ("<value></value>", Value::str("")),
+            ("<value/>", Value::str("")),
+            ("<value><string/></value>", Value::str("")),
+            ("<value> <string>a &lt;&amp;&#65; b</string> </value>", Value::str("a <&A b")),
+            ("<value><i8>-7</i8></value>", Value::Int(-7)),
+            ("<value><double>1.5</double></value>", Value::Float(1.5)),
+            ("<value><boolean>1</boolean></value>", Value::Bool(true)),
+            ("<value><array><data></data></array></value>", Value::Set(Vec::new())),
+            ("<value><array>\n<data/>\n</array></value>", Value::Set(Vec::new())),
+            ("<value><struct/></value>", Value::map(Vec::<(&str, Value)>::new())),
+            (
+                "<value><struct><member><name>k</name><value><array><data><value>v</value></data></array></value></member></struct></value>",
+                Value::map([("k", Value::strings(["v"]))]),
+            ),
+        ] {
+            assert_eq!(param(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let value = Value::map([
+            ("text", Value::str(" <a> & \"b\" ")),
+            ("set", Value::Set(vec![Value::Bool(false), Value::Float(0.5), Value::str("")])),
+        ]);
+        let mut text = String::new();
+        write(&value, &mut text);
+        assert_eq!(param(&text), Some(value));
+    }
+
+    #[test]
+    fn malformed_requests_are_refused() {
+        assert_eq!(call("").unwrap().params, Vec::new());
+        for broken in [
+            "<params><param></param></params>",
+            "<params>",
+            "<params><param><value><i4>x</i4></value></param></params>",
+        ] {
+            assert_eq!(call(broken), None, "{broken}");
+        }
+        let deep = format!("{}x{}", "<value><array><data>".repeat(40), "</data></array></value>".repeat(40));
+        assert_eq!(param(&deep), None);
+    }
+}
