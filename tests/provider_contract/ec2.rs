@@ -36,9 +36,7 @@ impl Driver for Ec2Driver {
     async fn world(&self) -> Arc<dyn World> {
         let moto = Arc::clone(self.moto.lock().unwrap().get_or_insert_with(|| Arc::new(moto::Moto::start())));
         moto.reset().await;
-        let proxy = Proxy::start(Options::to(&moto.url)).await.unwrap();
-        let direct = client(&moto.url);
-        Arc::new(Ec2World { moto, proxy, direct })
+        Arc::new(Ec2World::before(moto).await)
     }
 
     fn end(&self) {
@@ -93,6 +91,12 @@ fn rule(request: Request, trouble: Trouble) -> Rule {
 }
 
 impl Ec2World {
+    async fn before(moto: Arc<moto::Moto>) -> Self {
+        let proxy = Proxy::start(Options::to(&moto.url)).await.unwrap();
+        let direct = client(&moto.url);
+        Self { moto, proxy, direct }
+    }
+
     /// Instances that pass the filter, past the proxy.
     async fn instances(&self, filter: Filter) -> Vec<Instance> {
         let mut pages = self.direct.describe_instances().filters(filter).into_paginator().items().send();
@@ -142,6 +146,10 @@ impl World for Ec2World {
             ..Ec2Config::new(moto::REGION, credentials, connect.owner)
         };
         Ec2Provider::connect(config).await.unwrap()
+    }
+
+    async fn beside(&self) -> Arc<dyn World> {
+        Arc::new(Self::before(Arc::clone(&self.moto)).await)
     }
 
     fn wish(&self, key: Key) -> GuestWish {

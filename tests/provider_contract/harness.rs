@@ -89,6 +89,9 @@ pub trait World: Send + Sync {
     /// A connection through the network that breaks on demand.
     async fn connect(&self, connect: Connect) -> Arc<dyn Provider>;
 
+    /// The same server behind another network: trouble in one does not touch the other.
+    async fn beside(&self) -> Arc<dyn World>;
+
     /// A guest that the server can run.
     fn wish(&self, key: Key) -> GuestWish;
 
