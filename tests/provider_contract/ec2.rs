@@ -1,15 +1,23 @@
 //! EC2: the driver before the fault proxy before a mended moto.
 
 mod moto;
+mod policy;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::harness::{Connect, Driver, Made, Request, Trouble, World};
 use async_trait::async_trait;
 use aws_sdk_ec2::{
     Client,
     config::{BehaviorVersion, Config, Credentials as Keys, Region},
-    types::{Filter, Instance, InstanceStateName, ResourceType, Tag, TagSpecification, VolumeState},
+    types::{
+        EbsInstanceBlockDeviceSpecification, Filter, Instance, InstanceBlockDeviceMappingSpecification,
+        InstanceStateName, ResourceType, Tag, TagSpecification, VolumeState,
+    },
 };
 use fault_proxy::{Fault, Matching, Options, Proxy, Rule, Seed};
 use innkeeper::{
@@ -22,9 +30,13 @@ use innkeeper::{
 
 const PAGE: i32 = 5;
 
+/// Actions of the API that were asked for.
+type Used = Arc<Mutex<BTreeSet<String>>>;
+
 #[derive(Default)]
 pub struct Ec2Driver {
-    moto: std::sync::Mutex<Option<Arc<moto::Moto>>>,
+    moto: Mutex<Option<Arc<moto::Moto>>>,
+    used: Used,
 }
 
 #[async_trait]
@@ -36,17 +48,37 @@ impl Driver for Ec2Driver {
     async fn world(&self) -> Arc<dyn World> {
         let moto = Arc::clone(self.moto.lock().unwrap().get_or_insert_with(|| Arc::new(moto::Moto::start())));
         moto.reset().await;
-        Arc::new(Ec2World::before(moto).await)
+        Arc::new(Ec2World::before(moto, Arc::clone(&self.used)).await)
     }
 
-    fn end(&self) {
+    fn end(&self, all: bool) -> Result<String, String> {
         self.moto.lock().unwrap().take();
+        if !all {
+            return Ok(String::new());
+        }
+        // Tags that come with RunInstances need this permission and are no call of their own.
+        let implied = ["CreateTags".to_owned()];
+        let used: BTreeSet<_> = self.used.lock().unwrap().iter().cloned().chain(implied).collect();
+        let allowed = policy::actions();
+        let words = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        if used == allowed {
+            return Ok(format!("ec2: the actions used are those of examples/ec2/policy.json: {}", words(&used)));
+        }
+        Err(format!("examples/ec2/policy.json allows {}; the cases used {}", words(&allowed), words(&used)))
+    }
+}
+
+impl Drop for Ec2World {
+    fn drop(&mut self) {
+        let actions = self.proxy.log(0).into_iter().map(|entry| entry.action);
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(actions);
     }
 }
 
 struct Ec2World {
     moto: Arc<moto::Moto>,
     proxy: Proxy,
+    used: Used,
     /// Past the proxy.
     direct: Client,
 }
@@ -91,10 +123,10 @@ fn rule(request: Request, trouble: Trouble) -> Rule {
 }
 
 impl Ec2World {
-    async fn before(moto: Arc<moto::Moto>) -> Self {
+    async fn before(moto: Arc<moto::Moto>, used: Used) -> Self {
         let proxy = Proxy::start(Options::to(&moto.url)).await.unwrap();
         let direct = client(&moto.url);
-        Self { moto, proxy, direct }
+        Self { moto, proxy, used, direct }
     }
 
     /// Instances that pass the filter, past the proxy.
@@ -149,7 +181,7 @@ impl World for Ec2World {
     }
 
     async fn beside(&self) -> Arc<dyn World> {
-        Arc::new(Self::before(Arc::clone(&self.moto)).await)
+        Arc::new(Self::before(Arc::clone(&self.moto), Arc::clone(&self.used)).await)
     }
 
     fn wish(&self, key: Key) -> GuestWish {
@@ -251,6 +283,12 @@ impl World for Ec2World {
         } else {
             self.direct.stop_instances().instance_ids(id).send().await.unwrap();
         }
+    }
+
+    async fn keep_disks(&self, id: &str) {
+        let ebs = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(false).build();
+        let disk = InstanceBlockDeviceMappingSpecification::builder().device_name("/dev/xvda").ebs(ebs).build();
+        self.direct.modify_instance_attribute().instance_id(id).block_device_mappings(disk).send().await.unwrap();
     }
 
     fn more_than_a_page(&self) -> usize {

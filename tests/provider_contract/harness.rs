@@ -25,8 +25,9 @@ pub trait Driver: Send + Sync {
     /// An empty world. The one before it is over.
     async fn world(&self) -> Arc<dyn World>;
 
-    /// Ends the server.
-    fn end(&self);
+    /// Ends the server. Where all cases have run, what they came to as a whole is looked at: a sentence for people, or
+    /// what is wrong.
+    fn end(&self, all: bool) -> Result<String, String>;
 }
 
 /// How to connect.
@@ -128,6 +129,9 @@ pub trait World: Send + Sync {
 
     /// Stops or removes a VM as its owner would by hand.
     async fn meddle(&self, id: &str, remove: bool);
+
+    /// Lets the VM's disks outlive it, as somebody may do by hand.
+    async fn keep_disks(&self, id: &str);
 
     /// More VMs than one page of the driver's reads holds.
     fn more_than_a_page(&self) -> usize;

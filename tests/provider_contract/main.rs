@@ -70,8 +70,16 @@ fn main() -> ExitCode {
     if !arguments.list {
         println!("{table}");
     }
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !conclusion.has_failed();
+    let mut code = conclusion.exit_code();
     for lane in &lanes {
-        lane.driver.end();
+        match lane.driver.end(whole) {
+            Ok(words) => println!("{words}"),
+            Err(words) => {
+                println!("FAILED {}: {words}", lane.driver.name());
+                code = ExitCode::FAILURE;
+            }
+        }
     }
-    conclusion.exit_code()
+    code
 }

@@ -14,7 +14,7 @@ fn words(error: &ProviderError) -> String {
     let mut words = format!("{error} {error:?} {error:#?}");
     let mut source = error.source();
     while let Some(error) = source {
-        words += &format!(" {error} {error:?}");
+        words.extend([error.to_string(), format!("{error:?}")]);
         source = error.source();
     }
     words

@@ -46,6 +46,21 @@ pub async fn delete_is_complete_and_repeatable(world: &dyn World) {
     assert_eq!(world.left(OWNER).await, Vec::<String>::new());
 }
 
+pub async fn delete_takes_disks_that_stayed(world: &dyn World) {
+    let provider = world.connect(Connect::default()).await;
+    let wish = world.wish(key(1));
+    let guest = lodge(&*provider, &wish).await;
+    world.keep_disks(&guest.provider_id).await;
+    world.meddle(&guest.provider_id, true).await;
+    eventually("the VM is gone", || async {
+        is_gone(provider.find(&wish.key, Freshness::Live).await.unwrap().as_ref()).then_some(())
+    })
+    .await;
+    assert!(!world.left(OWNER).await.is_empty(), "a disk is left");
+    clear(&*provider, &wish.key).await;
+    assert_eq!(world.left(OWNER).await, Vec::<String>::new());
+}
+
 pub async fn delete_in_any_state(world: &dyn World) {
     let provider = world.connect(Connect::default()).await;
     let [new, stopping, stopped] = [1, 2, 3].map(|n| world.wish(key(n)));

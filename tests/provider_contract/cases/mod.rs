@@ -46,6 +46,7 @@ pub const CASES: &[Case] = cases![
     identity::two_owners_do_not_meet,
     life::stops_and_starts,
     life::delete_is_complete_and_repeatable,
+    life::delete_takes_disks_that_stayed,
     life::delete_in_any_state,
     life::delete_with_lost_replies,
     life::a_vm_removed_by_hand_is_not_made_again,
