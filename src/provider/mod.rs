@@ -16,12 +16,16 @@
 pub mod ec2;
 mod error;
 mod model;
+mod registry;
+pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
     Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
     Network, ObservedGuest, Owner, Power, Stage, StopMode,
 };
+
+pub use registry::{Entry, Registry};
 
 use std::time::Duration;
 

@@ -1,0 +1,23 @@
+//! Schemas of numbers as Kubernetes wants them: `u32` would come out as format `uint32`, which API servers warn about.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A number of virtual processors.
+pub(super) fn vcpus(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 512 })
+}
+
+/// A limit; zero lets nothing in.
+pub(super) fn limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 100_000_000 })
+}
+
+/// A number of guests that a user wishes.
+pub(super) fn replicas(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 10_000 })
+}
+
+/// A number that was counted.
+pub(super) fn count(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int64", "minimum": 0 })
+}

@@ -1,0 +1,88 @@
+//! The guest controller: does this guest's VM exist and look as it should, exactly once.
+
+mod act;
+pub mod decide;
+pub mod facts;
+mod gather;
+mod say;
+pub mod status;
+pub mod wish;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{
+    Client,
+    runtime::{controller::Action, reflector::Store},
+};
+use snafu::Snafu;
+
+use crate::{
+    api::{CloudPool, Guest},
+    provider::{Freshness, ProviderError, Registry},
+    runtime::{ApiError, events::Herald},
+};
+use act::{Progress, Run};
+
+/// What every run needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The pools as last seen.
+    pub pools: Store<CloudPool>,
+    /// The connections to them.
+    pub registry: Arc<Registry>,
+    /// Who writes Events.
+    pub herald: Herald,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Why a run failed. It is tried again with backoff.
+#[derive(Debug, Snafu)]
+pub enum GuestError {
+    /// The API server did not do what it was asked.
+    #[snafu(transparent)]
+    Api {
+        /// Why.
+        source: ApiError,
+    },
+    /// The provider failed in a way that passes.
+    #[snafu(transparent)]
+    Provider {
+        /// Why.
+        source: ProviderError,
+    },
+}
+
+/// The most steps in one run; what is left over goes on in the next.
+const STEPS: usize = 8;
+/// How soon to decide anew when the object was changed by somebody in between.
+const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
+
+/// One run for one guest: look, decide, act, until there is nothing to do or something else must happen first.
+pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Action, GuestError> {
+    match steps(guest, &context).await {
+        Err(GuestError::Api { source }) if source.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(GuestError::Api { source }) if source.is_not_found() => Ok(Action::await_change()),
+        done => done,
+    }
+}
+
+async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, GuestError> {
+    let facts = gather::gather(context, &guest, Freshness::Cached).await;
+    let mut run = Run { context, guest, facts, fresh: false };
+    for _ in 0..STEPS {
+        let mut verdict = decide::decide(&run.facts);
+        if verdict.step.needs_fresh_sight() && !run.fresh {
+            let erased = run.facts.erased;
+            run.facts = gather::gather(context, &run.guest, Freshness::Live).await;
+            (run.facts.erased, run.fresh) = (erased, true);
+            verdict = decide::decide(&run.facts);
+        }
+        if let Progress::Rest(action) = run.take(verdict).await? {
+            return Ok(action);
+        }
+    }
+    Ok(Action::requeue(CHANGED_MEANWHILE))
+}

@@ -1,0 +1,211 @@
+//! Making a guest's VM, exactly once, from a template.
+//!
+//! Clone under a name that says for whom; mark; provision; size; connect; name for people; mark as complete. Each step can
+//! be repeated, and each run goes on where the last one stopped. A VM is started only when it is complete.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    call_error::{CallError, During, GoneIsFine},
+    client::{Nature, args},
+    driver::XapiProvider,
+    identity::{self, Claim},
+    inventory,
+    records::{Network, Vif, Vm},
+    shape,
+    value::Ref,
+    view::View,
+};
+use crate::provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError, Result, Stage};
+
+/// How soon to look again at what another operation is busy with.
+pub(super) const BUSY_AGAIN: Duration = Duration::from_secs(2);
+
+impl XapiProvider {
+    pub(super) async fn make(&self, wish: &GuestWish) -> Result<ObservedGuest> {
+        let key = &wish.key;
+        let _turn = self.turns.take(&key.guest).await;
+        // Flights first: what has landed by then is in the view that is read afterwards.
+        if self.flights.may_land(&self.client, key).await.during("look for a clone under way")? {
+            let message = "an earlier clone for this guest has not come to its end yet";
+            return Err(ProviderError::new(ErrorKind::UnknownOutcome, "clone the template", message)
+                .with_retry_after(BUSY_AGAIN));
+        }
+        let view = self.live().await.during("look for the VM")?;
+        if view.candidates(&self.owner, key).chosen.is_some() {
+            return self.carry_on(view, wish).await;
+        }
+        let (template, _) = inventory::template(&view, &self.owner, &wish.image)?;
+        let clone = self.clone_template(template, key).await?;
+        let view = self.live().await.during("look for the new VM")?;
+        if view.candidates(&self.owner, key).chosen.is_none() {
+            let message = format!("the clone {clone} was made and is gone already");
+            return Err(ProviderError::new(ErrorKind::Unavailable, "clone the template", message));
+        }
+        self.carry_on(view, wish).await
+    }
+
+    async fn clone_template(&self, template: &Ref<Vm>, key: &Key) -> Result<Ref<Vm>> {
+        let name = identity::clone_name(&self.owner, key);
+        self.flights.begin(key);
+        let begun = |task: &_| self.flights.task(key, task);
+        let limit = self.client.timing.task;
+        let outcome = self.client.task("VM.clone", args![template, name], Nature::Once, limit, begun).await;
+        if !matches!(outcome, Err(CallError::Unknown { .. } | CallError::Closed)) {
+            self.flights.end(key);
+        }
+        outcome.map(Ref::new).during("clone the template")
+    }
+
+    /// Goes on with the guest's VM from wherever it is.
+    async fn carry_on(&self, mut view: View, wish: &GuestWish) -> Result<ObservedGuest> {
+        let key = &wish.key;
+        let Some((vm, claim)) = view.candidates(&self.owner, key).chosen.map(|(r, _, claim)| (r.clone(), claim)) else {
+            return Err(ProviderError::new(ErrorKind::NotFound, "find the VM", "it is not there"));
+        };
+        if claim.stage() == Stage::Incomplete {
+            self.finish(&vm, &view, wish).await?;
+            self.refresh(&mut view, &vm).await.during("read the VM")?;
+        }
+        self.sweep(&view, key).await;
+        self.observe_anew(view, &vm, key, "read the VM").await
+    }
+
+    async fn finish(&self, vm: &Ref<Vm>, view: &View, wish: &GuestWish) -> Result<()> {
+        let record = self.unfinished(vm, &wish.key).await?;
+        let uuid = record.uuid.clone();
+        let mark = identity::mark(&self.owner, &wish.key);
+        self.client.mark(vm, &identity::mark_key(&uuid), &mark).await.during("mark the VM")?;
+        if !record.other_config.contains_key(&identity::provisioned_key(&uuid)) {
+            self.provision(vm, view, &record, &wish.key).await?;
+        }
+        let record = self.unfinished(vm, &wish.key).await?;
+        self.size(vm, &record, wish).await.during("size the VM")?;
+        self.connect_networks(vm, &record, wish).await?;
+        let description = format!("Guest {} of Innkeeper", wish.key);
+        self.client.set("VM.set_name_description", args![vm, description]).await.during("describe the VM")?;
+        self.client.set("VM.set_name_label", args![vm, wish.key.name]).await.during("name the VM")?;
+        self.client.mark(vm, &identity::complete_key(&uuid), "1").await.during("mark the VM as complete")
+    }
+
+    /// The VM's record, as long as nothing but we has done anything to it.
+    async fn unfinished(&self, vm: &Ref<Vm>, key: &Key) -> Result<Vm> {
+        let act = "finish the VM";
+        let Some(record) = self.client.get(vm).await.during(act)? else {
+            return Err(ProviderError::new(ErrorKind::Unavailable, act, "it disappeared while it was being made"));
+        };
+        if !record.current_operations.is_empty() {
+            let doing: Vec<&str> = record.current_operations.values().map(String::as_str).collect();
+            let message = format!("an operation is under way on it: {}", doing.join(", "));
+            return Err(ProviderError::new(ErrorKind::Unavailable, act, message).with_retry_after(BUSY_AGAIN));
+        }
+        if !identity::is_halted(&record) {
+            let message = format!("it is {} although its creation is not finished", record.power_state.to_lowercase());
+            return Err(ProviderError::new(ErrorKind::Invalid, act, message));
+        }
+        match identity::claim(&self.owner, &record) {
+            Claim::Foreign => {
+                let message = format!("the VM {} is no longer the one made for {key}", record.uuid);
+                Err(ProviderError::new(ErrorKind::Unavailable, act, message))
+            }
+            Claim::Marked(..) | Claim::Begun(_) => Ok(record),
+        }
+    }
+
+    /// Makes the template's disks. A VM whose provisioning was cut off is taken down and made anew: which of its disks
+    /// are missing cannot be told, and it was never started.
+    async fn provision(&self, vm: &Ref<Vm>, view: &View, record: &Vm, key: &Key) -> Result<()> {
+        let act = "provision the VM";
+        if !record.is_a_template {
+            self.take_down(view, vm).await?;
+            let message = "an earlier attempt was cut off; what it left was removed";
+            return Err(ProviderError::new(ErrorKind::Unavailable, act, message).with_retry_after(BUSY_AGAIN));
+        }
+        if let Some(disks) = record.other_config.get(shape::DISKS)
+            && shape::names_no_storage(disks)
+        {
+            let storage = self.storage(view).await?;
+            // Read anew: the mark is in there by now, and the map is replaced as a whole so that no crash can lose the
+            // disks between a removal and an addition.
+            let mut config = self.unfinished(vm, key).await?.other_config;
+            config.insert(shape::DISKS.into(), shape::with_storage(disks, &storage));
+            self.client.set("VM.set_other_config", args![vm, config]).await.during(act)?;
+        }
+        self.client.run("VM.provision", args![vm], self.client.timing.task).await.during(act)?;
+        self.client.mark(vm, &identity::provisioned_key(&record.uuid), "1").await.during(act)
+    }
+
+    /// The uuid of the SR for disks whose template names none.
+    async fn storage(&self, view: &View) -> Result<String> {
+        if let Some(uuid) = &self.default_storage {
+            return Ok(uuid.clone());
+        }
+        let act = "find storage for the disks";
+        let sr = view.pool().map(|(_, pool)| pool.default_sr.clone()).unwrap_or_default();
+        let found = if sr.is_null() { None } else { self.client.get(&sr).await.during(act)? };
+        let message = "the template names no storage and the pool has no default SR: set one";
+        found.map(|sr| sr.uuid).ok_or_else(|| ProviderError::new(ErrorKind::Invalid, act, message))
+    }
+
+    async fn size(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<(), CallError> {
+        let limits = shape::memory_limits(wish.memory.0, record);
+        if limits != shape::MemoryLimits::of(record) {
+            let shape::MemoryLimits { static_min, static_max, dynamic_min, dynamic_max } = limits;
+            let [a, b, c, d] = [static_min, static_max, dynamic_min, dynamic_max].map(|n| n.to_string());
+            self.client.run("VM.set_memory_limits", args![vm, a, b, c, d], self.client.timing.call).await?;
+        }
+        for (setter, vcpus) in shape::vcpu_steps(record.vcpus_max, record.vcpus_at_startup, i64::from(wish.vcpus)) {
+            self.client.set(setter, args![vm, vcpus.to_string()]).await?;
+        }
+        if let Some(platform) = shape::platform(&record.platform, wish.vcpus) {
+            self.client.set("VM.set_platform", args![vm, platform]).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the VM on the wished networks, in order; without a wish it keeps the template's.
+    async fn connect_networks(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<()> {
+        if wish.networks.is_empty() {
+            return Ok(());
+        }
+        let act = "connect the VM to its networks";
+        let mut wanted = Vec::new();
+        for network in &wish.networks {
+            let found = self.client.by_uuid::<Network>(&network.provider_id).await;
+            wanted.push(found.map_err(|error| error.during(format!("find the network {}", network.name)))?);
+        }
+        let mut present = Vec::new();
+        for vif in &record.vifs {
+            present.extend(self.client.get::<Vif>(vif).await.during(act)?.map(|record| (vif.clone(), record)));
+        }
+        let plan = shape::vifs(&present, &wanted);
+        for vif in plan.destroy {
+            self.client.set("VIF.destroy", args![vif]).await.gone_is_fine().during(act)?;
+        }
+        for (device, network) in plan.create {
+            self.create_vif(vm, device, &network).await.during(act)?;
+        }
+        Ok(())
+    }
+
+    /// A VIF is known by its number: where the first answer was lost, the second call says that it is there.
+    async fn create_vif(&self, vm: &Ref<Vm>, device: usize, network: &Ref<Network>) -> Result<(), CallError> {
+        let record = json!({
+            "device": device.to_string(),
+            "network": network,
+            "VM": vm,
+            // Made by xapi from the VM's own seed, so never twice in the pool.
+            "MAC": "",
+            "MTU": "1500",
+            "other_config": {},
+            "qos_algorithm_type": "",
+            "qos_algorithm_params": {},
+        });
+        match self.client.set("VIF.create", args![record]).await {
+            Err(error) if error.is("DEVICE_ALREADY_EXISTS") => Ok(()),
+            other => other,
+        }
+    }
+}

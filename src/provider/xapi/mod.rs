@@ -1,0 +1,28 @@
+//! Pools of Xen hosts, driven through XAPI.
+
+mod call_error;
+mod client;
+mod config;
+mod create;
+mod delete;
+mod driver;
+mod endpoint;
+mod fault;
+mod flights;
+mod identity;
+mod inventory;
+mod power;
+mod records;
+mod refusal;
+mod session;
+mod shape;
+mod task;
+mod tls;
+mod transport;
+mod value;
+mod view;
+mod wire;
+
+pub use config::{ConfigError, Timing, TlsTrust, XapiConfig};
+pub use driver::XapiProvider;
+pub use tls::{Fingerprint, TrustError};

@@ -1,0 +1,169 @@
+//! Long work: calls that xapi carries out in the background, followed by their task.
+//!
+//! Nothing long is called directly: a call that meets another operation is queued inside xapi for up to two hours. As a
+//! task it has our own deadline, after which it is cancelled.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    call_error::CallError,
+    client::{Client, Nature, args},
+    fault::Fault,
+    records::Task,
+    value::{Ref, task_result},
+};
+
+/// How far a task has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Pending,
+    Succeeded(String),
+    Failed(Fault),
+}
+
+/// Waits start short, as most work is done in well under a second, and grow.
+const FIRST_WAIT: Duration = Duration::from_millis(40);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a task that we cancelled may take to say so.
+const CANCELLING: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Runs `Async.<method>` to its end and gives its result (a reference, or nothing). `begun` is told the task as soon
+    /// as it is known.
+    pub(super) async fn task(
+        &self,
+        method: &str,
+        params: Vec<Value>,
+        nature: Nature,
+        limit: Duration,
+        begun: impl FnOnce(&Ref<Task>) + Send,
+    ) -> Result<String, CallError> {
+        let until = Instant::now() + limit;
+        let task: Ref<Task> = self.call(&format!("Async.{method}"), params, nature, self.timing.call).await?;
+        begun(&task);
+        let outcome = self.follow(method, &task, until).await;
+        if !matches!(outcome, Err(CallError::Unknown { .. })) {
+            self.forget_task(&task).await;
+        }
+        outcome
+    }
+
+    /// The same for work whose result and task nobody asks for.
+    pub(super) async fn run(&self, method: &str, params: Vec<Value>, limit: Duration) -> Result<(), CallError> {
+        self.task(method, params, Nature::Repeatable, limit, |_| {}).await.map(|_| ())
+    }
+
+    async fn follow(&self, method: &str, task: &Ref<Task>, until: Instant) -> Result<String, CallError> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.progress(task).await? {
+                Progress::Pending if Instant::now() >= until => return self.cancel(method, task).await,
+                Progress::Pending => {}
+                ended => return outcome(ended),
+            }
+            self.wait_for_task(task, wait.min(until.saturating_duration_since(Instant::now()))).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn wait_for_task(&self, _task: &Ref<Task>, wait: Duration) {
+        sleep(wait).await;
+    }
+
+    /// How far the task is. That nothing is known of it any more is an unknown outcome: xapi keeps tasks in memory only,
+    /// and others may destroy them.
+    async fn progress(&self, task: &Ref<Task>) -> Result<Progress, CallError> {
+        match self.get::<Task>(task).await {
+            Ok(Some(record)) => Ok(progress(record)),
+            Ok(None) => Err(CallError::Unknown { why: "its task is gone".into() }),
+            Err(error @ CallError::Closed) => Err(error),
+            Err(error) => Err(CallError::Unknown { why: format!("its task cannot be read: {error}") }),
+        }
+    }
+
+    /// Cancelling is a request that xapi may not heed: only the task's own word counts.
+    async fn cancel(&self, method: &str, task: &Ref<Task>) -> Result<String, CallError> {
+        if let Err(error) = self.set("task.cancel", args![task]).await {
+            tracing::debug!(method, %task, %error, "the task cannot be cancelled");
+        }
+        let until = Instant::now() + CANCELLING;
+        while Instant::now() < until {
+            match self.progress(task).await? {
+                Progress::Pending => sleep(Duration::from_millis(200)).await,
+                ended => return outcome(ended),
+            }
+        }
+        Err(CallError::Unknown { why: format!("{method} did not end in time and was not cancelled") })
+    }
+
+    /// Tasks are ours to destroy.
+    async fn forget_task(&self, task: &Ref<Task>) {
+        if let Err(error) = self.set("task.destroy", args![task]).await
+            && !error.is_gone()
+        {
+            tracing::debug!(%task, %error, "the task is left to xapi's own clean-up");
+        }
+    }
+}
+
+fn outcome(ended: Progress) -> Result<String, CallError> {
+    match ended {
+        Progress::Succeeded(result) => Ok(result),
+        Progress::Failed(fault) => Err(CallError::Refused { fault }),
+        Progress::Pending => Err(CallError::Unknown { why: "its task has not ended".into() }),
+    }
+}
+
+/// What a task's record says.
+pub(super) fn progress(task: Task) -> Progress {
+    match task.status.to_ascii_lowercase().as_str() {
+        "success" => Progress::Succeeded(task_result(&task.result).to_owned()),
+        "failure" => {
+            let mut info = task.error_info.into_iter();
+            Progress::Failed(Fault::new(info.next().unwrap_or_else(|| "INTERNAL_ERROR".into()), info.collect()))
+        }
+        "cancelled" => Progress::Failed(Fault::new("TASK_CANCELLED", Vec::new())),
+        // pending, cancelling, and whatever a later version may add: not ended.
+        _ => Progress::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{ErrorKind, xapi::records::tests::recorded};
+
+    fn task(status: &str, result: &str, error: &[&str]) -> Task {
+        Task {
+            name_label: String::new(),
+            status: status.into(),
+            progress: 0.0,
+            result: result.into(),
+            error_info: error.iter().map(|e| (*e).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn tasks_end_in_three_ways() {
+        assert_eq!(progress(task("pending", "", &[])), Progress::Pending);
+        assert_eq!(progress(task("cancelling", "", &[])), Progress::Pending);
+        assert_eq!(
+            progress(task("success", "<value>OpaqueRef:1</value>", &[])),
+            Progress::Succeeded("OpaqueRef:1".into())
+        );
+        let failed = progress(task("failure", "", &["HOST_NOT_ENOUGH_FREE_MEMORY", "2", "1"]));
+        assert_eq!(outcome(failed).unwrap_err().kind(), ErrorKind::Capacity);
+        assert_eq!(outcome(progress(task("cancelled", "", &[]))).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(outcome(progress(task("failure", "", &[]))).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn recorded_tasks_succeeded_with_nothing() {
+        for record in recorded::<Task>().into_values() {
+            assert_eq!(progress(record), Progress::Succeeded(String::new()));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! How XAPI's values look in JSON, in all the ways its versions write them.
+
+use std::{cmp::Ordering, fmt, hash, marker::PhantomData};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A reference to an object of class `T`. Opaque, and valid only as long as the object: keep uuids, not references.
+pub(super) struct Ref<T> {
+    text: Box<str>,
+    class: PhantomData<fn() -> T>,
+}
+
+const NULL: &str = "OpaqueRef:NULL";
+
+impl<T> Ref<T> {
+    pub(super) fn new(text: impl Into<Box<str>>) -> Self {
+        Self { text: text.into(), class: PhantomData }
+    }
+
+    pub(super) fn null() -> Self {
+        Self::new(NULL)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it points to nothing. Old databases also hold empty and `Ref:`-style leftovers.
+    pub(super) fn is_null(&self) -> bool {
+        *self.text == *NULL || self.text.is_empty() || self.text.starts_with("Ref:")
+    }
+}
+
+impl<T> Default for Ref<T> {
+    fn default() -> Self {
+        Self::null()
+    }
+}
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.text.clone())
+    }
+}
+
+impl<T> PartialEq for Ref<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<T> Eq for Ref<T> {}
+
+impl<T> PartialOrd for Ref<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Ref<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl<T> hash::Hash for Ref<T> {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl<T> fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<T> fmt::Display for Ref<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<T> Serialize for Ref<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Ref<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// A 64-bit integer: a number from new xapi, a string of digits from old. Reads into [`i64`].
+pub(super) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    deserializer.deserialize_any(IntVisitor)
+}
+
+/// An integer that cannot be meaningfully negative: below zero counts as zero (xapi writes -1 for "none").
+pub(super) fn natural<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    int(deserializer).map(|n| u64::try_from(n).unwrap_or(0))
+}
+
+struct IntVisitor;
+
+impl de::Visitor<'_> for IntVisitor {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer as a number or as a string of digits")
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<i64, E> {
+        Ok(n)
+    }
+
+    fn visit_u64<E: de::Error>(self, n: u64) -> Result<i64, E> {
+        i64::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, x: f64) -> Result<i64, E> {
+        // Up to 2^53 a float holds every integer exactly; a larger or fractional one was never an integer.
+        #[allow(clippy::cast_possible_truncation)]
+        if x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0 {
+            Ok(x as i64)
+        } else {
+            Err(E::invalid_value(de::Unexpected::Float(x), &self))
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<i64, E> {
+        text.trim().parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+/// A float: a number, `null` (what is left of a bare `NaN`), or a string such as `+Infinity`. What is not finite reads as
+/// the default, zero.
+pub(super) fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Number(f64),
+        Text(String),
+        Nothing(()),
+    }
+    let read = match Raw::deserialize(deserializer)? {
+        Raw::Number(x) => x,
+        Raw::Text(text) => text.trim().parse().map_err(de::Error::custom)?,
+        Raw::Nothing(()) => 0.0,
+    };
+    Ok(if read.is_finite() { read } else { 0.0 })
+}
+
+/// The value inside the XML fragment that a task's result is, even over JSON: `<value>OpaqueRef:..</value>`, or nothing.
+pub(super) fn task_result(xml: &str) -> &str {
+    let mut rest = xml.trim();
+    for tag in ["value", "string"] {
+        let open = rest.strip_prefix('<').and_then(|r| r.strip_prefix(tag)).and_then(|r| r.strip_prefix('>'));
+        let close = format!("</{tag}>");
+        if let Some(inner) = open.and_then(|r| r.strip_suffix(close.as_str())) {
+            rest = inner.trim();
+        }
+    }
+    if rest.starts_with('<') { "" } else { rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Numbers {
+        #[serde(deserialize_with = "int", default)]
+        i: i64,
+        #[serde(deserialize_with = "natural", default)]
+        n: u64,
+        #[serde(deserialize_with = "float", default)]
+        f: f64,
+    }
+
+    #[test]
+    fn integers_come_as_numbers_and_as_strings() {
+        for (text, i) in [
+            (r#"{"i": 2147483648}"#, 2_147_483_648),
+            (r#"{"i": "2147483648"}"#, 2_147_483_648),
+            (r#"{"i": "-1"}"#, -1),
+            (r#"{"i": 3.0}"#, 3),
+            ("{}", 0),
+        ] {
+            assert_eq!(serde_json::from_str::<Numbers>(text).unwrap().i, i, "{text}");
+        }
+        for bad in [r#"{"i": "x"}"#, r#"{"i": 1.5}"#, r#"{"i": true}"#, r#"{"i": 18446744073709551615}"#] {
+            assert!(serde_json::from_str::<Numbers>(bad).is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::from_str::<Numbers>(r#"{"n": -1}"#).unwrap().n, 0);
+    }
+
+    #[test]
+    fn floats_come_in_odd_forms() {
+        for (text, f) in [
+            (r#"{"f": 0.25}"#, 0.25),
+            (r#"{"f": 1}"#, 1.0),
+            (r#"{"f": "0.5"}"#, 0.5),
+            (r#"{"f": "+Infinity"}"#, 0.0),
+            (r#"{"f": "-Infinity"}"#, 0.0),
+            (r#"{"f": "NaN"}"#, 0.0),
+            (r#"{"f": null}"#, 0.0),
+        ] {
+            let read = serde_json::from_str::<Numbers>(text).unwrap().f;
+            assert!((read - f).abs() < f64::EPSILON, "{text}: {read}");
+        }
+    }
+
+    #[test]
+    fn null_references_have_three_spellings() {
+        for null in ["OpaqueRef:NULL", "", "Ref:*", "Ref:2"] {
+            assert!(Ref::<()>::new(null).is_null(), "{null}");
+        }
+        assert!(!Ref::<()>::new("OpaqueRef:fc6fcdd0-2f38-3f80-df79-027de436eaa9").is_null());
+    }
+
+    #[test]
+    fn task_results_are_unwrapped() {
+        for (xml, inner) in [
+            ("<value>OpaqueRef:1</value>", "OpaqueRef:1"),
+            ("<value><string>OpaqueRef:1</string></value>", "OpaqueRef:1"),
+            (" <value>OpaqueRef:1</value>\n", "OpaqueRef:1"),
+            ("<value></value>", ""),
+            ("<value/>", ""),
+            ("", ""),
+            ("<value><array><data/></array></value>", ""),
+            ("OpaqueRef:1", "OpaqueRef:1"),
+        ] {
+            assert_eq!(task_result(xml), inner, "{xml}");
+        }
+    }
+}

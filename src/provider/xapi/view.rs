@@ -1,0 +1,169 @@
+//! The pool at one moment, and what can be read off it. Pure.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use super::{
+    identity::{self, Claim, is_halted},
+    records::{GuestMetrics, Host, HostMetrics, Pool, Vm},
+    value::Ref,
+};
+use crate::{
+    api::quantity::Bytes,
+    provider::{Key, ObservedGuest, Owner, Power, Stage},
+};
+
+/// Objects of one class by reference.
+pub(super) type Table<T> = HashMap<Ref<T>, T>;
+
+/// What the driver reads of a pool, all of it read completely.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct View {
+    pub(super) pools: Table<Pool>,
+    pub(super) hosts: Table<Host>,
+    pub(super) host_metrics: Table<HostMetrics>,
+    pub(super) vms: Table<Vm>,
+    pub(super) guest_metrics: Table<GuestMetrics>,
+}
+
+/// The VMs that were made for one guest.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    /// The one that is the guest's VM.
+    pub(super) chosen: Option<(&'a Ref<Vm>, &'a Vm, Claim)>,
+    /// Clones that a repeated creation left: unmarked, never started, to be removed once the chosen one is marked.
+    pub(super) surplus: Vec<&'a Ref<Vm>>,
+}
+
+impl View {
+    pub(super) fn pool(&self) -> Option<(&Ref<Pool>, &Pool)> {
+        self.pools.iter().next()
+    }
+
+    /// The VMs of this owner with what they are.
+    pub(super) fn ours<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (&'a Ref<Vm>, &'a Vm, Claim)> {
+        self.vms.iter().map(|(r, vm)| (r, vm, identity::claim(owner, vm))).filter(|(_, _, c)| *c != Claim::Foreign)
+    }
+
+    /// The VMs of one guest's incarnation, and which of them it is: a marked one (the furthest, where there should be two),
+    /// else the unmarked one of the lowest uuid. Every run chooses the same.
+    pub(super) fn candidates<'a>(&'a self, owner: &'a Owner, key: &Key) -> Candidates<'a> {
+        let mut all: Vec<_> = self
+            .ours(owner)
+            .filter(|(_, _, claim)| match claim {
+                Claim::Marked(of, _) => of.guest == key.guest && of.incarnation == key.incarnation,
+                Claim::Begun(of) => of == key,
+                Claim::Foreign => false,
+            })
+            .collect();
+        all.sort_by_cached_key(|(_, vm, claim)| (rank(vm, claim), vm.uuid.clone()));
+        let mut all = all.into_iter();
+        let chosen = all.next();
+        let surplus = all.filter(|(_, _, claim)| matches!(claim, Claim::Begun(_))).map(|(r, _, _)| r).collect();
+        Candidates { chosen, surplus }
+    }
+
+    /// Whether the VM's host answers. A VM on a dead host is shown as running for ever.
+    pub(super) fn is_lost(&self, vm: &Vm) -> bool {
+        if vm.resident_on.is_null() {
+            return false;
+        }
+        let metrics = self.hosts.get(&vm.resident_on).and_then(|host| self.host_metrics.get(&host.metrics));
+        !metrics.is_some_and(|metrics| metrics.live)
+    }
+
+    /// What state the VM is in.
+    pub(super) fn power(&self, vm: &Vm) -> Power {
+        let doing = |operations: &[&str]| vm.current_operations.values().any(|op| operations.contains(&op.as_str()));
+        let starting = doing(&["start", "start_on", "resume", "resume_on", "unpause"]);
+        let stopping = doing(&["clean_shutdown", "hard_shutdown", "shutdown"]);
+        // Records write the state capitalised, errors in lower case.
+        match vm.power_state.to_ascii_lowercase().as_str() {
+            _ if self.is_lost(vm) && !is_halted(vm) => Power::Unknown,
+            "halted" if doing(&["destroy"]) => Power::Terminating,
+            "halted" | "suspended" | "paused" if starting => Power::Starting,
+            "halted" => Power::Stopped,
+            "running" | "suspended" | "paused" if stopping => Power::Stopping,
+            "running" => Power::Running,
+            "suspended" => Power::Suspended,
+            "paused" => Power::Paused,
+            _ => Power::Unknown,
+        }
+    }
+
+    /// The guest in the words of the provider interface.
+    pub(super) fn observe(&self, vm: &Vm, key: &Key, stage: Stage) -> ObservedGuest {
+        let power = self.power(vm);
+        let addresses = match self.guest_metrics.get(&vm.guest_metrics) {
+            Some(metrics) if power == Power::Running => addresses(metrics),
+            _ => Vec::new(),
+        };
+        ObservedGuest {
+            key: key.clone(),
+            provider_id: vm.uuid.clone(),
+            stage,
+            power,
+            host: self.hosts.get(&vm.resident_on).map(|host| host.name_label.clone()),
+            instance_type: None,
+            vcpus: u32::try_from(vm.vcpus_at_startup).ok(),
+            memory: Some(Bytes(vm.memory_static_max)),
+            addresses,
+            busy: !vm.current_operations.is_empty(),
+        }
+    }
+
+    /// The VM of one guest.
+    pub(super) fn find(&self, owner: &Owner, key: &Key) -> Option<ObservedGuest> {
+        let (_, vm, claim) = self.candidates(owner, key).chosen?;
+        Some(self.observe(vm, claim.key()?, claim.stage()))
+    }
+
+    /// The VM of every guest of this owner, in a stable order.
+    pub(super) fn list(&self, owner: &Owner) -> Vec<ObservedGuest> {
+        let mut keys: Vec<Key> = self.ours(owner).filter_map(|(_, _, claim)| claim.key().cloned()).collect();
+        keys.sort_by(|a, b| (&a.guest, a.incarnation).cmp(&(&b.guest, b.incarnation)));
+        keys.dedup_by(|a, b| a.guest == b.guest && a.incarnation == b.incarnation);
+        keys.iter().filter_map(|key| self.find(owner, key)).collect()
+    }
+}
+
+fn rank(vm: &Vm, claim: &Claim) -> u8 {
+    match claim {
+        Claim::Marked(_, Stage::Complete) if !is_halted(vm) => 0,
+        Claim::Marked(_, Stage::Complete) => 1,
+        Claim::Marked(_, Stage::Incomplete) => 2,
+        Claim::Begun(_) | Claim::Foreign => 3,
+    }
+}
+
+/// The guest's addresses by network card, IPv4 before IPv6. Those that mean nothing elsewhere are left out.
+pub(super) fn addresses(metrics: &GuestMetrics) -> Vec<IpAddr> {
+    let mut found: Vec<(u32, u8, u32, IpAddr)> = Vec::new();
+    for (name, text) in &metrics.networks {
+        let mut parts = name.split('/');
+        let (Some(device), Some(family)) = (parts.next().and_then(|d| d.parse().ok()), parts.next()) else { continue };
+        let number = parts.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let family = match family {
+            "ip" | "ipv4" => 0,
+            "ipv6" => 1,
+            _ => continue,
+        };
+        match text.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) if v6.is_unicast_link_local() => {}
+            Ok(ip) if ip.is_loopback() || ip.is_unspecified() => {}
+            Ok(ip) => found.push((device, family, number, ip)),
+            Err(_) => {}
+        }
+    }
+    found.sort_unstable();
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for (.., ip) in found {
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+pub(super) mod tests;
