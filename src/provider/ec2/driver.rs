@@ -32,8 +32,9 @@ use crate::provider::{
 /// Version of the API that the SDK speaks. EC2 has had no other since.
 const API_VERSION: &str = "EC2 2016-11-15";
 
-/// Waits between looks for an instance whose launch was not answered.
-const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+/// When to look for an instance whose launch was not answered, in parts of the settling time: now and, since most reads
+/// follow their writes soon, twice more. Who calls has more patience.
+const LOOKS: [f64; 3] = [0.0, 1.0 / 40.0, 1.0 / 20.0];
 
 /// When to come back to an instance that is between two states.
 const MOVING: Duration = Duration::from_secs(3);
@@ -104,8 +105,8 @@ impl Ec2Provider {
     /// A launch was not answered, or its token is taken: look before anything else.
     async fn after_launch(&self, act: &str, wish: &GuestWish, mut error: ProviderError) -> Result<ObservedGuest> {
         let terminated = error.code.as_deref() == Some("IdempotentInstanceTerminated");
-        for wait in LOOKS {
-            sleep(wait).await;
+        for part in LOOKS {
+            sleep(self.core.config.settling.mul_f64(part)).await;
             // A failed look tells nothing: the launch's own outcome stays unknown.
             if self.core.look(act, &wish.key.guest).await.is_ok()
                 && let Some(seen) = self.core.known(&wish.key)
