@@ -11,6 +11,8 @@
 mod connection;
 #[path = "xapi_contract/creation.rs"]
 mod creation;
+#[path = "xapi_contract/following.rs"]
+mod following;
 #[path = "xapi_contract/lifecycle.rs"]
 mod lifecycle;
 #[path = "xapi_contract/pool.rs"]
@@ -19,3 +21,5 @@ mod pool;
 mod removal;
 #[path = "xapi_contract/rpc.rs"]
 mod rpc;
+#[path = "xapi_contract/soak.rs"]
+mod soak;
