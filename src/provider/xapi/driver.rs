@@ -1,14 +1,19 @@
 //! The XAPI driver behind the provider interface.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
+use tokio_util::sync::DropGuard;
 
 use super::{
     call_error::{CallError, During},
     client::Client,
     config::XapiConfig,
+    events,
     flights::{Flights, Turns},
     inventory,
     records::Vm,
@@ -27,6 +32,8 @@ pub struct XapiProvider {
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
     pub(super) turns: Turns,
+    /// Ends the background work where the connection is dropped without being closed.
+    _following: DropGuard,
 }
 
 impl XapiProvider {
@@ -46,31 +53,44 @@ impl XapiProvider {
             ProviderError::new(ErrorKind::Invalid, act, why)
         })?;
         client.link().await.during(act)?;
-        Ok(Arc::new(Self {
-            client: Arc::new(client),
+        let client = Arc::new(client);
+        tokio::spawn(events::follow(Arc::clone(&client), Arc::clone(&client.events), config.owner.clone()));
+        let provider = Arc::new(Self {
+            _following: client.events.stop.clone().drop_guard(),
+            client,
             owner: config.owner,
             default_storage: config.default_storage,
             flights: Flights::new(),
             turns: Turns::default(),
-        }))
+        });
+        tokio::spawn(tidy(Arc::downgrade(&provider), provider.changes()));
+        Ok(provider)
     }
 
-    /// The pool as it is now.
+    /// The pool with everything in it that has happened by now: from the followed events where they get there soon, else
+    /// read.
     pub(super) async fn live(&self) -> Result<View, CallError> {
-        let client = &self.client;
-        let (pools, hosts, host_metrics, vms, guest_metrics) =
-            tokio::try_join!(client.all(), client.all(), client.all(), client.all(), client.all())?;
-        Ok(View { pools, hosts, host_metrics, vms, guest_metrics })
+        match self.client.events.barrier(&self.client).await {
+            Some(view) => Ok(Arc::unwrap_or_clone(view)),
+            None => self.client.read_all().await,
+        }
     }
 
-    async fn view(&self, _freshness: Freshness, act: &str) -> Result<View> {
-        self.live().await.during(act)
+    async fn view(&self, freshness: Freshness, act: &str) -> Result<Arc<View>> {
+        let followed = match freshness {
+            Freshness::Cached => self.client.events.cached(),
+            Freshness::Live => None,
+        };
+        match followed {
+            Some(view) => Ok(view),
+            None => self.live().await.map(Arc::new).during(act),
+        }
     }
 
     /// The view with this VM read anew.
     pub(super) async fn refresh(&self, view: &mut View, vm: &Ref<Vm>) -> Result<(), CallError> {
         match self.client.get(vm).await? {
-            Some(record) => view.vms.insert(vm.clone(), record),
+            Some(record) => view.vms.insert(vm.clone(), Arc::new(record)),
             None => view.vms.remove(vm),
         };
         Ok(())
@@ -90,10 +110,29 @@ impl XapiProvider {
     }
 }
 
+/// Removes clones that land late, beside a guest's finished VM: nobody else would look at them before the guest goes.
+async fn tidy(provider: Weak<XapiProvider>, mut changes: BoxStream<'static, Change>) {
+    while let Some(change) = changes.next().await {
+        let Some(provider) = provider.upgrade() else { return };
+        if change == Change::Pool {
+            continue;
+        }
+        let Some(view) = provider.client.events.cached() else { continue };
+        for key in view.crowded(&provider.owner) {
+            let _turn = provider.turns.take(&key.guest).await;
+            match provider.live().await {
+                Ok(view) => provider.sweep(&view, &key).await,
+                Err(error) => tracing::debug!(%error, "surplus clones are looked for again later"),
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Provider for XapiProvider {
     async fn inventory(&self) -> Result<Inventory> {
-        inventory::inventory(&self.view(Freshness::Cached, "read the pool").await?, &self.owner)
+        let view = self.view(Freshness::Cached, "read the pool").await?;
+        inventory::inventory(&view, &self.owner)
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
@@ -121,7 +160,7 @@ impl Provider for XapiProvider {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        futures::stream::pending().boxed()
+        self.client.events.changes()
     }
 
     fn settling_time(&self) -> Duration {
@@ -129,6 +168,7 @@ impl Provider for XapiProvider {
     }
 
     async fn close(&self) {
+        self.client.events.stop.cancel();
         self.client.sessions.close().await;
     }
 }

@@ -1,5 +1,6 @@
 //! Pools of Xen hosts, driven through XAPI.
 
+mod cache;
 mod call_error;
 mod client;
 mod config;
@@ -7,6 +8,7 @@ mod create;
 mod delete;
 mod driver;
 mod endpoint;
+mod events;
 mod fault;
 mod flights;
 mod identity;

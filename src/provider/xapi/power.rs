@@ -77,7 +77,7 @@ impl XapiProvider {
         let Some(fault) = error.fault().cloned().filter(is_about_hosts) else {
             return error.during(START);
         };
-        let mut hosts: Vec<(&Ref<Host>, &Host)> = view.hosts.iter().collect();
+        let mut hosts: Vec<_> = view.hosts.iter().collect();
         hosts.sort_by(|a, b| a.1.name_label.cmp(&b.1.name_label));
         let reasons = join_all(hosts.iter().map(|(host, record)| async move {
             let answer = self.client.read::<serde_json::Value>("VM.assert_can_boot_here", args![vm, host]).await;

@@ -128,6 +128,11 @@ impl Sessions {
         }
     }
 
+    /// Whether this is the session in use.
+    pub(super) fn is_current(&self, link: &Link) -> bool {
+        matches!(self.current(), Current::Link(current) if current.epoch == link.epoch)
+    }
+
     /// Drops the session of this epoch, if it is still the one in use.
     pub(super) fn drop_link(&self, epoch: u64) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
