@@ -11,7 +11,7 @@ use innkeeper::{
     api::{money::Money, quantity::Bytes},
     plan::{
         Affinity, Burst, Capacity, GuestState, Health, Host, Limits, Offering, Options, Overhead, Owned, Policy, Pool,
-        Pricing, Side, Size, Spread, Tenancy, Topology, WhenUnsatisfiable, World, check::check, decide,
+        Pricing, Reason, Side, Size, Spread, Tenancy, Topology, WhenUnsatisfiable, World, check::check, decide,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -175,6 +175,9 @@ pub(crate) fn run(n: &str) -> Result<serde_json::Value, Failure> {
     let plan = decide(&world, &Options::default());
     let seconds = start.elapsed().as_secs_f64();
     let broken = check(&world, &plan);
+    for one in plan.explanations.iter().filter(|one| one.reason != Reason::Placed).take(3) {
+        println!("{}: {}", one.guest, one.message);
+    }
     for violation in broken.iter().take(10) {
         println!("{violation}");
     }
