@@ -11,6 +11,8 @@
 mod connection;
 #[path = "xapi_contract/creation.rs"]
 mod creation;
+#[path = "xapi_contract/databases.rs"]
+mod databases;
 #[path = "xapi_contract/following.rs"]
 mod following;
 #[path = "xapi_contract/lifecycle.rs"]
