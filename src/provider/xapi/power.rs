@@ -1,6 +1,7 @@
 //! Switching guests on and off.
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::{
     call_error::{CallError, During},
@@ -94,7 +95,9 @@ impl XapiProvider {
         match view.power(&record) {
             Power::Stopped => return Ok(view.observe(&record, key, claim.stage())),
             Power::Unknown => return Err(ProviderError::new(ErrorKind::Unavailable, STOP, "its host does not answer")),
-            Power::Running if mode == StopMode::Soft => {
+            // It was asked already, by an earlier run or by somebody else, and has the time that xapi gives it.
+            Power::Stopping if mode == StopMode::Soft => return Ok(view.observe(&record, key, claim.stage())),
+            Power::Running | Power::Starting if mode == StopMode::Soft => {
                 not_busy(&record, STOP)?;
                 self.shut_down_softly(&vm, &record).await.during(STOP)?;
             }
@@ -106,13 +109,15 @@ impl XapiProvider {
     /// Asks the guest's system, waits for as long as it is given, then cuts the power.
     async fn shut_down_softly(&self, vm: &Ref<Vm>, record: &Vm) -> Result<(), CallError> {
         self.let_go(vm, record).await?;
-        match self.client.run("VM.clean_shutdown", args![vm], self.client.timing.soft_stop).await {
-            Ok(()) => Ok(()),
-            Err(error) if !may_cut_power_after(&error) => Err(error),
-            Err(error) => {
+        let patience = self.client.timing.soft_stop;
+        let begun = Instant::now();
+        match self.client.run("VM.clean_shutdown", args![vm], patience).await {
+            Err(error) if error.is("VM_BAD_POWER_STATE") => Ok(()),
+            Err(error) if may_cut_power_after(&error, begun.elapsed() >= patience) => {
                 tracing::info!(vm = record.uuid, %error, "the guest did not shut down when asked: cutting its power");
                 self.cut_power(vm, record).await
             }
+            other => other,
         }
     }
 
@@ -164,23 +169,19 @@ fn is_stale_affinity(error: &CallError, asked: Option<&Ref<Host>>) -> bool {
     })
 }
 
-/// What a guest that cannot be asked or does not answer gives. Anything else (a refusal, a lost pool) must not end in a
-/// cut.
-fn may_cut_power_after(error: &CallError) -> bool {
+/// Whether this is what a guest gives that cannot be asked, or one that had its time and did not answer. Anything else (a
+/// refusal, a lost answer) must not end in a cut.
+fn may_cut_power_after(error: &CallError, had_its_time: bool) -> bool {
+    const CANNOT_BE_ASKED: [&str; 3] = ["VM_LACKS_FEATURE", "VM_LACKS_FEATURE_SHUTDOWN", "VM_MISSING_PV_DRIVERS"];
+    const DOES_NOT_ANSWER: [&str; 2] = ["VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT"];
     match error {
         CallError::Refused { fault } => {
-            const CODES: [&str; 6] = [
-                "VM_LACKS_FEATURE",
-                "VM_LACKS_FEATURE_SHUTDOWN",
-                "VM_MISSING_PV_DRIVERS",
-                "VM_SHUTDOWN_TIMEOUT",
-                "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT",
-                "TASK_CANCELLED",
-            ];
-            CODES.contains(&fault.code.as_str())
+            let code = fault.code.as_str();
+            CANNOT_BE_ASKED.contains(&code)
+                || DOES_NOT_ANSWER.contains(&code)
+                || (code == "TASK_CANCELLED" && had_its_time)
         }
-        // Our time ran out and the task could not be cancelled: the guest had its time.
-        CallError::Unknown { .. } => true,
+        CallError::Unknown { .. } => had_its_time,
         _ => false,
     }
 }
@@ -265,15 +266,19 @@ mod tests {
 
     #[test]
     fn only_a_guest_that_cannot_or_does_not_answer_loses_its_power() {
-        for (error, cut) in [
-            (refused("VM_LACKS_FEATURE", &[]), true),
-            (refused("VM_SHUTDOWN_TIMEOUT", &[]), true),
-            (CallError::Unknown { why: "x".into() }, true),
-            (refused("OPERATION_BLOCKED", &["r", "legal hold"]), false),
-            (refused("RBAC_PERMISSION_DENIED", &[]), false),
-            (CallError::Unreachable { why: "x".into() }, false),
+        let unknown = || CallError::Unknown { why: "x".into() };
+        for (error, had_its_time, cut) in [
+            (refused("VM_LACKS_FEATURE", &[]), false, true),
+            (refused("VM_SHUTDOWN_TIMEOUT", &[]), false, true),
+            (unknown(), true, true),
+            (unknown(), false, false),
+            (refused("TASK_CANCELLED", &[]), true, true),
+            (refused("TASK_CANCELLED", &[]), false, false),
+            (refused("OPERATION_BLOCKED", &["r", "legal hold"]), true, false),
+            (refused("RBAC_PERMISSION_DENIED", &[]), true, false),
+            (CallError::Unreachable { why: "x".into() }, true, false),
         ] {
-            assert_eq!(may_cut_power_after(&error), cut, "{error}");
+            assert_eq!(may_cut_power_after(&error, had_its_time), cut, "{error} {had_its_time}");
         }
     }
 
