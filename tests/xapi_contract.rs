@@ -7,6 +7,8 @@
 //! Each case says in its comment which of the pitfalls in `docs/xapi-pitfalls.md` it covers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "xapi_contract/alteration.rs"]
+mod alteration;
 #[path = "xapi_contract/connection.rs"]
 mod connection;
 #[path = "xapi_contract/creation.rs"]

@@ -37,12 +37,16 @@ impl XapiProvider {
             }
             _ => not_busy(&record, START)?,
         }
-        let host = wish.host.as_deref().map(|uuid| host_by_uuid(&view, uuid)).transpose()?;
+        if power == Power::Stopped {
+            // A change of size takes effect here: xapi allows it in a halted VM only.
+            self.size(&vm, &record, wish).await.during("size the VM")?;
+        }
+        let host = wish.host.as_deref().map(|uuid| host_by_uuid(&view, uuid, START)).transpose()?;
         match self.switch_on(&vm, power, host.as_ref()).await {
             Ok(()) => {}
             // It was started meanwhile, by whomever: that is what was wished for. The fresh record tells.
             Err(error) if error.is("VM_BAD_POWER_STATE") => {}
-            Err(error) => return Err(self.explain(&view, &vm, error).await),
+            Err(error) => return Err(self.explain(&view, &vm, error, START).await),
         }
         let guest = self.observe_anew(view, &vm, &wish.key, START).await?;
         match guest.power {
@@ -73,10 +77,10 @@ impl XapiProvider {
         }
     }
 
-    /// Why the VM could not be started, with each host's own reason where it is a matter of hosts.
-    async fn explain(&self, view: &View, vm: &Ref<Vm>, error: CallError) -> ProviderError {
+    /// Why the VM could not run there, with each host's own reason where it is a matter of hosts.
+    pub(super) async fn explain(&self, view: &View, vm: &Ref<Vm>, error: CallError, act: &str) -> ProviderError {
         let Some(fault) = error.fault().cloned().filter(is_about_hosts) else {
-            return error.during(START);
+            return error.during(act);
         };
         let mut hosts: Vec<_> = view.hosts.iter().collect();
         hosts.sort_by(|a, b| a.1.name_label.cmp(&b.1.name_label));
@@ -85,7 +89,7 @@ impl XapiProvider {
             (record.name_label.clone(), answer.err())
         }))
         .await;
-        refusal(&fault, &reasons)
+        refusal(&fault, &reasons, act)
     }
 
     pub(super) async fn power_off(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
@@ -146,7 +150,7 @@ impl XapiProvider {
     }
 }
 
-fn not_busy(vm: &Vm, act: &str) -> Result<()> {
+pub(super) fn not_busy(vm: &Vm, act: &str) -> Result<()> {
     if vm.current_operations.is_empty() {
         return Ok(());
     }
@@ -155,9 +159,9 @@ fn not_busy(vm: &Vm, act: &str) -> Result<()> {
     Err(ProviderError::new(ErrorKind::Unavailable, act, message).with_retry_after(BUSY_AGAIN))
 }
 
-fn host_by_uuid(view: &View, uuid: &str) -> Result<Ref<Host>> {
+pub(super) fn host_by_uuid(view: &View, uuid: &str, act: &str) -> Result<Ref<Host>> {
     let found = view.hosts.iter().find(|(_, host)| host.uuid == uuid).map(|(r, _)| r.clone());
-    found.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, START, format!("the pool has no host {uuid}")))
+    found.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, act, format!("the pool has no host {uuid}")))
 }
 
 /// `HANDLE_INVALID` of a host other than the one we named.
@@ -207,7 +211,7 @@ fn is_about_hosts(fault: &Fault) -> bool {
 
 /// The error of a start that failed for reasons of hosts. `NO_HOSTS_AVAILABLE` says nothing itself: it is a matter of
 /// capacity where any host lacks room, of time where a host would have it now, and else of what the VM asks for.
-fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)]) -> ProviderError {
+fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)], act: &str) -> ProviderError {
     let told: Vec<String> = reasons
         .iter()
         .map(|(host, reason)| match reason {
@@ -226,7 +230,7 @@ fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)]) -> ProviderEr
         _ => fault.kind(),
     };
     let message = if told.is_empty() { fault.to_string() } else { format!("{fault} ({})", told.join("; ")) };
-    ProviderError::new(kind, START, message).with_code(fault.code.clone())
+    ProviderError::new(kind, act, message).with_code(fault.code.clone())
 }
 
 #[cfg(test)]
@@ -252,16 +256,16 @@ mod tests {
             (vec![], ErrorKind::Capacity),
         ] {
             let reasons: Vec<_> = reasons.into_iter().enumerate().map(|(i, r)| (format!("h{i}"), r)).collect();
-            assert_eq!(refusal(&none, &reasons).kind, kind, "{reasons:?}");
+            assert_eq!(refusal(&none, &reasons, START).kind, kind, "{reasons:?}");
         }
-        let message = refusal(&none, &[("h1".into(), full())]).message;
+        let message = refusal(&none, &[("h1".into(), full())], START).message;
         assert_eq!(message, "NO_HOSTS_AVAILABLE (h1: HOST_NOT_ENOUGH_FREE_MEMORY: 2 bytes needed, 1 bytes free)");
     }
 
     #[test]
     fn a_full_host_is_a_matter_of_capacity_whatever_others_say() {
         let full = Fault::new("HOST_NOT_ENOUGH_FREE_MEMORY", vec!["2".into(), "1".into()]);
-        assert_eq!(refusal(&full, &[("h1".into(), None)]).kind, ErrorKind::Capacity);
+        assert_eq!(refusal(&full, &[("h1".into(), None)], START).kind, ErrorKind::Capacity);
     }
 
     #[test]
