@@ -25,5 +25,7 @@ mod pool;
 mod removal;
 #[path = "xapi_contract/rpc.rs"]
 mod rpc;
+#[path = "xapi_contract/scale.rs"]
+mod scale;
 #[path = "xapi_contract/soak.rs"]
 mod soak;

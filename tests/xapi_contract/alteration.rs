@@ -139,3 +139,59 @@ async fn a_missing_network_is_named() {
     delete(&*provider, &wish.key).await;
     pool.finish(&provider).await;
 }
+
+/// A template's preferred host that has left the pool keeps no guest from starting. Pitfall 30.
+#[tokio::test]
+async fn a_preferred_host_that_left_is_no_hindrance() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let wish = pool.wish("attached");
+    let guest = create(&*provider, &wish).await;
+    let path = format!("/records/VM/{}/affinity", guest.provider_id);
+    pool.admin(reqwest::Method::PUT, &path, json!("OpaqueRef:11111111-2222-3333-4444-555555555555")).await;
+    assert_eq!(provider.start(&wish).await.unwrap().power, Power::Running);
+    assert_eq!(pool.calls("VM.set_affinity").await, 1);
+    delete(&*provider, &wish.key).await;
+    provider.close().await;
+}
+
+/// What others do to a guest is waited for, not fought. Pitfalls 18, 68.
+#[tokio::test]
+async fn others_work_is_waited_for() {
+    let Some(pool) = pool::sim(&["--knob", "snapshot_ms=1500"]).await else { return };
+    let provider = pool.connect().await;
+    let before = pool.count().await;
+    let wish = pool.wish("backed-up");
+    let guest = create(&*provider, &wish).await;
+    let vm = pool.rpc.by_uuid("VM", &guest.provider_id).await;
+    pool.rpc.call("Async.VM.snapshot", json!([vm, "a backup"])).await;
+    until("the backup is under way", async || {
+        provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap().busy.then_some(())
+    })
+    .await;
+    let error = provider.start(&wish).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Unavailable && error.to_string().contains("snapshot"), "{error}");
+    assert!(error.retry_after.is_some());
+    assert_eq!(provider.delete(&wish.key).await.unwrap(), innkeeper::provider::Deletion::InProgress);
+    start(&*provider, &wish).await;
+    delete(&*provider, &wish.key).await;
+    assert_eq!(pool.count().await, before);
+    provider.close().await;
+}
+
+/// A guest that is to be off is taken out of high availability's hands first. Pitfall 61.
+#[tokio::test]
+async fn high_availability_does_not_start_a_stopped_guest_again() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let wish = pool.wish("protected");
+    let guest = create(&*provider, &wish).await;
+    start(&*provider, &wish).await;
+    let vm = pool.rpc.by_uuid("VM", &guest.provider_id).await;
+    let path = format!("/records/VM/{}/ha_restart_priority", guest.provider_id);
+    pool.admin(reqwest::Method::PUT, &path, json!("restart")).await;
+    assert_eq!(provider.stop(&wish.key, StopMode::Hard).await.unwrap().power, Power::Stopped);
+    assert_eq!(pool.rpc.call("VM.get_ha_restart_priority", json!([vm])).await, json!(""));
+    delete(&*provider, &wish.key).await;
+    provider.close().await;
+}

@@ -292,8 +292,15 @@ impl Sessions {
         limit: Duration,
     ) -> (Url, Result<LoggedIn, RequestError>) {
         let until = Instant::now() + limit;
-        let params = [json!(user), json!(password.expose_secret()), json!(API_VERSION), json!(ORIGINATOR)];
-        let session = match transport.call::<String>(&endpoint, "session.login_with_password", &params, until).await {
+        let mut params = vec![json!(user), json!(password.expose_secret()), json!(API_VERSION), json!(ORIGINATOR)];
+        let log_in = "session.login_with_password";
+        let mut session = transport.call::<String>(&endpoint, log_in, &params, until).await;
+        // Old pools do not know originators.
+        if matches!(&session, Err(RequestError::Refused { fault }) if fault.is("MESSAGE_PARAMETER_COUNT_MISMATCH")) {
+            params.truncate(2);
+            session = transport.call::<String>(&endpoint, log_in, &params, until).await;
+        }
+        let session = match session {
             Ok(session) => SecretString::from(session),
             Err(error) => return (endpoint, Err(error)),
         };
