@@ -42,7 +42,9 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let verdict = self.verdict(one);
         let class = self.ledger.model.class(one.guest);
         let at = one.best.map(|best| &*self.ledger.model.world_pool(best.place.pool).name);
-        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at);
+        // A place that had room when it was second best may have been given away since.
+        let next = one.runner_up.map(|next| &*self.ledger.model.world_pool(next.place.pool).name);
+        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at && Some(&*r.pool) != next);
         let listed: Vec<_> = rejected.clone().take(REJECTED_LIMIT).cloned().collect();
         let rejected_more = rejected.count() - listed.len();
         let (reason, message, smallest_change) = match &one.best {
@@ -157,7 +159,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             return Term { name: "lane", value: next.place.lane.to_string() };
         }
         let names = match class.guest.policy.objective {
-            Objective::Cost => ["running cost", "wishes", "left over"],
+            Objective::Cost => ["running cost with wishes", "wishes", "left over"],
             Objective::Performance => ["wishes", "left over", "running cost"],
             Objective::Density => ["wishes", "occupied later", "left over"],
         };
@@ -165,7 +167,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
         let by = next.key.terms[at] - best.key.terms[at];
         let value = match names[at] {
-            "running cost" => money(by),
+            "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
             "occupied later" => "a host that was occupied later, or is empty".into(),
             _ => permille(by),

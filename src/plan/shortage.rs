@@ -208,13 +208,14 @@ impl Ledger<'_, '_> {
         }
         for near in class.near.iter().filter(|near| !self.is_near(guest, near, place)) {
             let name = self.topology_name(near.topology);
-            let short = format!("no guest that it must be near to in the same {name}");
+            let short = format!("has no guest that it must be near to in the same {name}");
             failures.push(Failure::new(Rule::Near, name, "none", short));
         }
         for &(topology, tracker) in &class.apart {
             let domain = self.domain(topology, guest, place);
             if domain != NONE && self.tracker(tracker).count(domain) > 0 {
-                let short = format!("a guest that it must be apart from in the same {}", self.topology_name(topology));
+                let short =
+                    format!("has a guest that it must be apart from in the same {}", self.topology_name(topology));
                 failures.push(Failure::new(Rule::Apart, 0, self.tracker(tracker).count(domain), short));
             }
         }
