@@ -1,7 +1,7 @@
 //! The placement engine: where each guest should live, what it costs, and why.
 //!
-//! Pure: it knows neither Kubernetes nor a socket, and the time and the seed are passed in. The same world and options
-//! always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
+//! Pure: it knows neither Kubernetes nor a socket, the time is passed in, and nothing is left to chance: the same world
+//! and options always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
 //!
 //! # Rules of the house
 //! - A fact that is not known counts as not allowed.
@@ -60,8 +60,6 @@ use crate::api::money::Money;
 /// How a decision is made.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seed of the order in which equal choices are tried.
-    pub seed: u64,
     /// How many steps the search may take beyond the first answer. A step is about a microsecond.
     pub steps: u64,
     /// Which moves are worth while.
@@ -70,7 +68,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, steps: 200_000, moves: MoveOptions::default() }
+        Self { steps: 200_000, moves: MoveOptions::default() }
     }
 }
 
