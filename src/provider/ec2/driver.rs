@@ -102,9 +102,15 @@ impl Ec2Provider {
         error
     }
 
+    /// EC2 says that what this launch would make was made and terminated. It may not show it any more.
+    async fn terminated_before(&self, act: &str, wish: &GuestWish, error: &ProviderError) -> Result<ObservedGuest> {
+        self.core.look(act, &wish.key.guest).await?;
+        let known = self.core.known(&wish.key).map(|seen| seen.guest);
+        Ok(known.unwrap_or_else(|| convert::terminated(wish.key.clone(), &error.message)))
+    }
+
     /// A launch was not answered, or its token is taken: look before anything else.
     async fn after_launch(&self, act: &str, wish: &GuestWish, mut error: ProviderError) -> Result<ObservedGuest> {
-        let terminated = error.code.as_deref() == Some("IdempotentInstanceTerminated");
         for part in LOOKS {
             sleep(self.core.config.settling.mul_f64(part)).await;
             // A failed look tells nothing: the launch's own outcome stays unknown.
@@ -112,9 +118,6 @@ impl Ec2Provider {
                 && let Some(seen) = self.core.known(&wish.key)
             {
                 return Ok(seen.guest);
-            }
-            if terminated {
-                return Ok(convert::terminated(wish.key.clone(), &error.message));
             }
         }
         error.kind = ErrorKind::UnknownOutcome;
@@ -188,16 +191,15 @@ impl Provider for Ec2Provider {
             Err(error) => error,
         };
         core.touch();
-        match (error.kind, error.code.as_deref()) {
-            (ErrorKind::UnknownOutcome, _)
-            | (_, Some("IdempotentInstanceTerminated" | "IdempotentParameterMismatch")) => {
-                self.after_launch(ACT, wish, error).await
-            }
-            _ => {
-                core.snapshot().refused(guest, before);
-                Err(error)
-            }
+        let code = error.code.as_deref();
+        if error.kind == ErrorKind::UnknownOutcome || code == Some("IdempotentParameterMismatch") {
+            return self.after_launch(ACT, wish, error).await;
         }
+        core.snapshot().refused(guest, before);
+        if code == Some("IdempotentInstanceTerminated") {
+            return self.terminated_before(ACT, wish, &error).await;
+        }
+        Err(error)
     }
 
     async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest> {
