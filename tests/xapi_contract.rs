@@ -7,10 +7,14 @@
 //! Each case says in its comment which of the pitfalls in `docs/xapi-pitfalls.md` it covers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "xapi_contract/alteration.rs"]
+mod alteration;
 #[path = "xapi_contract/connection.rs"]
 mod connection;
 #[path = "xapi_contract/creation.rs"]
 mod creation;
+#[path = "xapi_contract/databases.rs"]
+mod databases;
 #[path = "xapi_contract/following.rs"]
 mod following;
 #[path = "xapi_contract/lifecycle.rs"]
@@ -21,5 +25,7 @@ mod pool;
 mod removal;
 #[path = "xapi_contract/rpc.rs"]
 mod rpc;
+#[path = "xapi_contract/scale.rs"]
+mod scale;
 #[path = "xapi_contract/soak.rs"]
 mod soak;

@@ -22,8 +22,14 @@ pub(super) struct Key {
     pub paid: i64,
     /// Paid capacity comes after one's own also where it is free of charge.
     pub lane: Lane,
-    /// By objective: running cost, wishes, fit (Cost) or wishes, fit, running cost (Performance and Density).
+    /// By objective. Cost: running cost, wishes, leftover. Performance: wishes, load, running cost. Density: wishes, how
+    /// long the host has been occupied, leftover.
     pub terms: [i64; 3],
+}
+
+impl Key {
+    /// Nothing is better.
+    pub(super) const BEST: Self = Self { unpriced: false, paid: 0, lane: Lane::Owned, terms: [i64::MIN; 3] };
 }
 
 /// A place that a guest could go to now.
@@ -49,7 +55,7 @@ pub(super) struct Ask {
 }
 
 /// What the neighbours allow.
-struct Room {
+pub(super) struct Room {
     /// Most guests that a place may hold so that one more keeps each spread.
     most: Vec<u32>,
     /// Whether nearness is asked for.
@@ -71,6 +77,10 @@ impl Ledger<'_, '_> {
             }
         };
         for choice in choices {
+            // Pools come in the order of the best that they could be: nobody better, or second best, is to come.
+            if second.is_some_and(|second| second.key < choice.floor) {
+                break;
+            }
             let mut of_pool: Option<Candidate> = None;
             self.in_pool(ask, class, choice, &room, &mut |found| {
                 if of_pool.is_none_or(|so_far| found.key < so_far.key) {
@@ -115,7 +125,7 @@ impl Ledger<'_, '_> {
                 }
             }
             Some(pool) => {
-                for choice in self.in_own_pool(class, pool) {
+                if let Some(choice) = self.in_own_pool(class, pool) {
                     self.in_pool(ask, class, &choice, room, &mut |found| all.push(found));
                 }
             }
@@ -135,7 +145,7 @@ impl Ledger<'_, '_> {
         Some(class.choice(self.model, pool, wishes))
     }
 
-    fn room(&self, class: &Class<'_>) -> Room {
+    pub(super) fn room(&self, class: &Class<'_>) -> Room {
         let most = class.spreads.iter().map(|s| self.tracker(s.tracker).least().saturating_add(s.max_skew)).collect();
         Room { most, near: true }
     }
@@ -145,13 +155,14 @@ impl Ledger<'_, '_> {
             let place = Place { pool: choice.pool, host: NONE, offer, lane };
             // Who stays in its pool counts there already.
             let stays = ask.pool == Some(choice.pool);
-            if !stays && !(self.within_limits(ask.guest, place) && self.affordable(class, place, price)) {
+            let allowed = stays || (self.within_limits(ask.guest, place) && self.affordable(class, place, price));
+            if !allowed {
                 continue;
             }
             // A stopped guest has no memory to find and so no host to choose; it is given one when it is started.
             if offer != NONE || !class.guest.powered_on {
                 if let Some(broken) = self.neighbours_agree(ask.guest, class, place, room) {
-                    visit(self.candidate(class, choice, place, price, broken, 0));
+                    visit(candidate(class, choice, place, price, broken, (0, 0)));
                 }
             } else {
                 self.on_hosts(ask, class, choice, room, (place, price), visit);
@@ -180,8 +191,8 @@ impl Ledger<'_, '_> {
             let place = Place { host, ..place };
             let broken = if plain { Some(0) } else { self.neighbours_agree(ask.guest, class, place, room) };
             if let Some(broken) = broken {
-                let leftover = self.leftover(host, choice.memory, &class.need);
-                visit(self.candidate(class, choice, place, price, broken, leftover));
+                let fit = (self.leftover(host, choice.memory, &class.need), self.occupied(host));
+                visit(candidate(class, choice, place, price, broken, fit));
             }
         }
     }
@@ -217,7 +228,7 @@ impl Ledger<'_, '_> {
     }
 
     /// How many soft spreads are broken by going there; `None` where a hard rule about other guests is.
-    fn neighbours_agree(&self, guest: u32, class: &Class<'_>, place: Place, room: &Room) -> Option<u32> {
+    pub(super) fn neighbours_agree(&self, guest: u32, class: &Class<'_>, place: Place, room: &Room) -> Option<u32> {
         let mut broken = 0;
         for (spread, most) in class.spreads.iter().zip(&room.most) {
             let domain = self.domain(self.model.trackers[spread.tracker as usize].topology, guest, place);
@@ -270,30 +281,53 @@ impl Ledger<'_, '_> {
     pub(super) fn is_counted(&self, guest: u32) -> bool {
         !self.model.trackers_of[self.model.class(guest).workload as usize].is_empty()
     }
+}
 
-    fn candidate(
-        &self,
-        class: &Class<'_>,
-        choice: &Choice,
-        place: Place,
-        price: Option<i64>,
-        broken: u32,
-        leftover: i64,
-    ) -> Candidate {
-        let wishes = choice.wishes + BROKEN_SPREAD * i64::from(broken);
-        let weighed = |n: i64| n.saturating_add(n / 100 * wishes + n % 100 * wishes / 100);
-        let price_or_zero = price.unwrap_or(0);
-        let (paid, running) = match place.lane {
-            Lane::Paid => (weighed(price_or_zero), 0),
-            Lane::Owned => (0, weighed(price_or_zero)),
-            Lane::Included => (0, 0),
-        };
-        let terms = match class.guest.policy.objective {
-            Objective::Cost => [running, wishes, leftover],
-            Objective::Performance => [wishes, -leftover, running],
-            Objective::Density => [wishes, leftover, running],
-        };
-        let key = Key { unpriced: price.is_none(), paid, lane: place.lane, terms };
-        Candidate { key, place, wishes, running: price_or_zero }
+/// The best key that a place in a pool could have.
+pub(super) fn floor(class: &Class<'_>, choice: &Choice, rented: bool, subscribed: bool) -> Key {
+    let price = match (rented, subscribed) {
+        (_, true) => Some(0),
+        (true, false) => choice.offers.first().and_then(|(_, price)| *price),
+        (false, false) => choice.running,
+    };
+    let lane = match (rented, subscribed) {
+        (true, false) => Lane::Paid,
+        (_, true) => Lane::Included,
+        (false, false) => Lane::Owned,
+    };
+    let place = Place { pool: choice.pool, host: NONE, offer: NONE, lane };
+    let mut key = candidate(class, choice, place, price, 0, (0, 0)).key;
+    let least = i64::MIN;
+    match class.guest.policy.objective {
+        Objective::Cost => key.terms[2] = least,
+        Objective::Performance | Objective::Density => (key.terms[1], key.terms[2]) = (least, least),
     }
+    // A used up subscription falls back on what is never better than this.
+    key.unpriced &= !subscribed;
+    key
+}
+
+fn candidate(
+    class: &Class<'_>,
+    choice: &Choice,
+    place: Place,
+    price: Option<i64>,
+    broken: u32,
+    (leftover, occupied): (i64, i64),
+) -> Candidate {
+    let wishes = choice.wishes + BROKEN_SPREAD * i64::from(broken);
+    let weighed = |n: i64| n.saturating_add(n / 100 * wishes + n % 100 * wishes / 100);
+    let price_or_zero = price.unwrap_or(0);
+    let (paid, running) = match place.lane {
+        Lane::Paid => (weighed(price_or_zero), 0),
+        Lane::Owned => (0, weighed(price_or_zero)),
+        Lane::Included => (0, 0),
+    };
+    let terms = match class.guest.policy.objective {
+        Objective::Cost => [running, wishes, leftover],
+        Objective::Performance => [wishes, -leftover, running],
+        Objective::Density => [wishes, occupied, leftover],
+    };
+    let key = Key { unpriced: price.is_none(), paid, lane: place.lane, terms };
+    Candidate { key, place, wishes, running: price_or_zero }
 }

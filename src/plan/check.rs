@@ -69,7 +69,9 @@ pub fn check(world: &World, plan: &Plan) -> Vec<Violation> {
     let forced = plan.moves.iter().filter(|m| !matches!(m.cause, Cause::ReturnHome | Cause::Saving));
     let forced: HashSet<usize> = forced.filter_map(|m| by_uid.get(m.guest.as_str()).copied()).collect();
     let moved = situation.fresh.clone();
-    forced.iter().for_each(|at| situation.fresh[*at] = false);
+    for at in forced {
+        situation.fresh[at] = false;
+    }
     neighbours(&mut situation, &Asked::ALL);
     situation.fresh = moved.iter().zip(newly_bound).map(|(moved, bound)| *moved || bound).collect();
     situation.statics(plan, &by_uid);

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{
+    candidate::{Key, floor},
     inventory::{Capacity, Effect},
     model::{Model, index, signed},
     request::{Affinity, GuestState, Side, Spread, WhenUnsatisfiable},
@@ -92,6 +93,8 @@ pub(super) struct Choice {
     pub offers: Vec<(u32, Option<i64>)>,
     /// Weight of the wishes that the pool does not fulfil, in percent.
     pub wishes: i64,
+    /// The best that a place there could be.
+    pub floor: Key,
 }
 
 impl<'w> Class<'w> {
@@ -143,22 +146,28 @@ impl<'w> Class<'w> {
         self.spreads.is_empty() && self.near.is_empty() && self.apart.is_empty()
     }
 
-    /// The pools that are allowed, in the order of the world.
+    /// The pools that are allowed, the most promising first.
     pub(super) fn choices(&self, model: &Model<'_>) -> &[Choice] {
         self.options.get_or_init(|| {
             let allowed = &model.statics[self.statics as usize].allowed;
-            allowed.iter().map(|&(pool, wishes)| self.choice(model, pool, wishes)).collect()
+            let mut choices: Vec<_> = allowed.iter().map(|&(pool, wishes)| self.choice(model, pool, wishes)).collect();
+            choices.sort_by_key(|choice| choice.floor);
+            choices
         })
     }
 
     pub(super) fn choice(&self, model: &Model<'_>, pool: u32, wishes: i64) -> Choice {
-        Choice {
+        let mut choice = Choice {
             pool,
             memory: self.memory(model, pool),
             running: self.running(model, pool),
             offers: self.offers(model, pool),
             wishes,
-        }
+            floor: Key::BEST,
+        };
+        let rented = matches!(model.world_pool(pool).capacity, Capacity::Offerings(_));
+        choice.floor = floor(self, &choice, rented, model.pools[pool as usize].subscribed);
+        choice
     }
 
     /// Memory that it takes on a host of this pool, with overhead.

@@ -1,6 +1,6 @@
 //! Puts a decision into words for status, conditions, events and the command line; bounded in size whatever the world.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, fmt::Write as _, rc::Rc};
 
 use super::{
     candidate::Candidate,
@@ -105,12 +105,12 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let place = super::bound(model, best.place);
         let mut text = format!("Placed on {}", place.pool);
         if let Some(host) = &place.host {
-            text.push_str(&format!("/{host}"));
+            let _ = write!(text, "/{host}");
         }
         if let Some(instance_type) = &place.instance_type {
-            text.push_str(&format!(" ({instance_type})"));
+            let _ = write!(text, " ({instance_type})");
         }
-        text.push_str(&format!(": {}, {}", best.place.lane, self.price(best)));
+        let _ = write!(text, ": {}, {}", best.place.lane, self.price(best));
         if best.place.lane != Lane::Paid {
             text.push_str(" marginal");
         }
@@ -118,7 +118,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             Some(next) => {
                 let at = super::bound(model, next.place);
                 let what = at.instance_type.map(|t| format!("{t}, ")).unwrap_or_default();
-                text.push_str(&format!("; next best {} ({what}{})", at.pool, self.price(next)));
+                let _ = write!(text, "; next best {} ({what}{})", at.pool, self.price(next));
             }
             None => text.push_str("; no other pool fits"),
         }
@@ -158,7 +158,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         }
         let names = match class.guest.policy.objective {
             Objective::Cost => ["running cost", "wishes", "left over"],
-            Objective::Performance | Objective::Density => ["wishes", "left over", "running cost"],
+            Objective::Performance => ["wishes", "left over", "running cost"],
+            Objective::Density => ["wishes", "occupied later", "left over"],
         };
         let at = (0..3).find(|t| best.key.terms[*t] != next.key.terms[*t]);
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
@@ -166,6 +167,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let value = match names[at] {
             "running cost" => money(by),
             "wishes" => format!("{by} %"),
+            "occupied later" => "a host that was occupied later, or is empty".into(),
             _ => permille(by),
         };
         Term { name: names[at], value }
@@ -187,9 +189,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
 
 fn leftover(class: &Class<'_>, best: &Candidate) -> i64 {
     match class.guest.policy.objective {
-        Objective::Cost => best.key.terms[2],
+        Objective::Cost | Objective::Density => best.key.terms[2],
         Objective::Performance => -best.key.terms[1],
-        Objective::Density => best.key.terms[1],
     }
 }
 
@@ -280,6 +281,7 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
         Cause::BrokenRule => "a rule is broken where it is",
         Cause::ReturnHome => "there has been room at home for long enough",
         Cause::Saving => "it costs much less there",
+        Cause::Density => "its host can be emptied",
         Cause::MakeRoom => "it makes room for another",
     };
     let told = |guest: String, reason: Reason, message: String| Explanation {
@@ -297,7 +299,7 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
         let rest = place.host.iter().chain(&place.instance_type).map(|part| format!("/{part}"));
         format!("{}{}", place.pool, rest.collect::<String>())
     };
-    let moved = moves.iter().map(|step| {
+    let going = moves.iter().map(|step| {
         let how = match step.how {
             How::Live => "To be moved live",
             How::Proposed => "Proposed to be moved",
@@ -309,7 +311,7 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
         let text = format!("Has to stay although {}: no other place fits", why(cause));
         told(class_guest(ledger, guest), Reason::CannotLeave, text)
     });
-    moved.chain(stuck).collect()
+    going.chain(stuck).collect()
 }
 
 /// The text, cut at the limit between two characters.

@@ -18,6 +18,7 @@ pub mod check;
 mod check_neighbours;
 mod check_static;
 mod class;
+mod consolidate;
 mod cost;
 pub mod explain;
 pub mod inventory;
@@ -25,6 +26,7 @@ mod ledger;
 mod model;
 mod order;
 pub mod outcome;
+pub mod rehearsal;
 mod repair;
 pub mod request;
 pub mod rule;
@@ -76,13 +78,15 @@ pub struct MoveOptions {
     pub most: usize,
     /// How much cheaper a paid place must be, in percent, to be worth a move.
     pub saving_percent: u32,
+    /// How many moves may be spent on emptying hosts of guests that go by density.
+    pub density: usize,
     /// How long a guest that was moved is not moved again to save money or to return home.
     pub cool_down: SignedDuration,
 }
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { most: 100, saving_percent: 20, cool_down: SignedDuration::from_mins(30) }
+        Self { most: 100, saving_percent: 20, density: 0, cool_down: SignedDuration::from_mins(30) }
     }
 }
 
@@ -120,23 +124,14 @@ pub fn decide(world: &World, options: &Options) -> Plan {
 
 fn enter_decision(model: &Model<'_>, one: &solver::Decided, at: usize, plan: &mut Plan) {
     let (guest, reason) = (plan.explanations[at].guest.clone(), plan.explanations[at].reason);
-    match one.best {
-        Some(best) => {
-            let price = if best.key.unpriced { None } else { cost::marginal(model, one.guest, best.place) };
-            plan.bindings.push(Binding {
-                guest,
-                place: bound(model, best.place),
-                lane: best.place.lane,
-                hourly: price.map(|nanos| Money::new(cost::decimal(nanos), model.rates.currency())),
-            });
-        }
-        None => {
-            if let rule::PaidFrom::At(at) = one.paid_from {
-                plan.wake_no_later_than(at);
-            }
-            plan.unplaced.push(Unplaced { guest, reason });
-        }
+    if let Some(best) = one.best {
+        plan.bindings.push(binding(model, one.guest, &best));
+        return;
     }
+    if let rule::PaidFrom::At(at) = one.paid_from {
+        plan.wake_no_later_than(at);
+    }
+    plan.unplaced.push(Unplaced { guest, reason });
 }
 
 /// Finds moves, puts them in order, and takes back those for which there is no order.
@@ -173,6 +168,17 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
 impl Plan {
     fn wake_no_later_than(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |so_far| so_far.min(at)));
+    }
+}
+
+/// A place for a guest, in the words of the outcome.
+fn binding(model: &Model<'_>, guest: u32, best: &candidate::Candidate) -> Binding {
+    let price = if best.key.unpriced { None } else { cost::marginal(model, guest, best.place) };
+    Binding {
+        guest: model.guest(guest).uid.clone(),
+        place: bound(model, best.place),
+        lane: best.place.lane,
+        hourly: price.map(|nanos| Money::new(cost::decimal(nanos), model.rates.currency())),
     }
 }
 

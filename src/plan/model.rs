@@ -252,7 +252,9 @@ impl<'w> Model<'w> {
                     .map(|&workload| self.tracker(&mut trackers, TrackerDef { workload, topology, statics: NONE }))
                     .collect();
                 if term.kind == Side::Near {
-                    others.iter().for_each(|other| self.needed[*other as usize] = true);
+                    for other in &others {
+                        self.needed[*other as usize] = true;
+                    }
                 } else {
                     apart_from.extend(others.iter().map(|&other| (workload, topology, other)));
                 }

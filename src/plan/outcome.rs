@@ -133,6 +133,8 @@ pub enum Cause {
     ReturnHome,
     /// A better place costs so much less that it is worth the move.
     Saving,
+    /// Its host can be emptied, so that fewer are occupied.
+    Density,
     /// To make room for another move; this guest may be moved a second time.
     MakeRoom,
 }

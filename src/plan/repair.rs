@@ -60,6 +60,12 @@ pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> Cha
     }
     return_home(ledger, options, &mut changes);
     save(ledger, options, &mut changes);
+    let left = options.density.min(options.most.saturating_sub(changes.list.len()));
+    let now = model.world.now.as_second();
+    let settled = |changes: &Changes| changes.list.is_empty() && changes.stuck.is_empty();
+    if left > 0 && settled(&changes) {
+        changes.list.extend(super::consolidate::empty_hosts(ledger, now, left));
+    }
     for dropped in changes.list.split_off(options.most.min(changes.list.len())) {
         ledger.take_out(dropped.guest);
         ledger.enter(dropped.guest, dropped.from);

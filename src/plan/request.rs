@@ -299,7 +299,7 @@ pub enum Objective {
     Cost,
     /// The least loaded host.
     Performance,
-    /// The fewest hosts: the tightest fit, then the cost.
+    /// The fewest hosts: the one that has been occupied longest, then the tightest fit. Young hosts get a chance to empty.
     Density,
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Rules about the pool alone are here; rules about what else lives there are asked of the [`super::ledger`].
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -250,7 +253,7 @@ fn joined(names: &BTreeSet<String>, by: &str) -> String {
     }
     let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(by);
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
 }

@@ -117,6 +117,8 @@ impl Ledger<'_, '_> {
 
     /// The host that lacks least speaks for the pool; where some have room, what keeps the guest off those.
     fn host_shortages(&self, ask: Ask, class: &Class<'_>, choice: &Choice, place: Place, failures: &mut Vec<Failure>) {
+        const SPOKEN_FOR: usize = 3;
+        let room = self.room(class);
         let mut nearest: Option<((usize, i64), Vec<Failure>)> = None;
         let mut others: Vec<Failure> = Vec::new();
         for host in self.model.pools[choice.pool as usize].hosts.clone() {
@@ -131,6 +133,15 @@ impl Ledger<'_, '_> {
                 }
                 continue;
             }
+            // Words for a few hosts will do; whether one fits has to be asked of all.
+            if others.len() >= SPOKEN_FOR {
+                let agrees = self.tenants_agree(host, class)
+                    && self.neighbours_agree(ask.guest, class, Place { host, ..place }, &room).is_some();
+                if agrees {
+                    return;
+                }
+                continue;
+            }
             let mut of_host = Vec::new();
             if !self.tenants_agree(host, class) {
                 let short = "no host free of other tenants".to_owned();
@@ -140,7 +151,7 @@ impl Ledger<'_, '_> {
             if of_host.is_empty() {
                 return;
             }
-            others.extend(of_host.into_iter().filter(|f| !others.contains(f)).collect::<Vec<_>>());
+            others.extend(of_host);
         }
         match nearest {
             _ if !others.is_empty() => {

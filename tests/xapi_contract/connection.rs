@@ -19,7 +19,7 @@ use rustls::{
 };
 use serde_json::json;
 
-use crate::pool::{self, create, delete, until};
+use crate::pool::{self, create, delete, start, until};
 
 /// Takes any certificate and keeps its fingerprint: trust on first use, for tests only.
 #[derive(Debug)]
@@ -213,4 +213,33 @@ async fn integers_as_strings_are_read() {
     provider.start(&wish).await.unwrap();
     delete(&*provider, &wish.key).await;
     provider.close().await;
+}
+
+/// The role `vm-power-admin` is enough for a guest's whole life; one that may only read is told so at the first change.
+#[tokio::test]
+async fn the_least_role_is_enough() {
+    let users =
+        ["--add-user", "keeper:pw:vm-power-admin", "--add-user", "reader:pw:read-only", "--knob", "tools_ms=10"];
+    let Some(pool) = pool::sim(&users).await else { return };
+    let log_in = async |user: &str| {
+        let mut config = pool.config();
+        (config.user, config.password) = (user.to_owned(), "pw".to_owned().into());
+        XapiProvider::connect(config).await.unwrap()
+    };
+    let provider = log_in("keeper").await;
+    let before = pool.count().await;
+    let wish = pool.wired_wish("least").await;
+    create(&*provider, &wish).await;
+    start(&*provider, &wish).await;
+    let hosts = provider.inventory().await.unwrap().hosts;
+    provider.migrate(&wish.key, &hosts[1].id).await.unwrap();
+    provider.stop(&wish.key, innkeeper::provider::StopMode::Soft).await.unwrap();
+    delete(&*provider, &wish.key).await;
+    assert_eq!(pool.count().await, before);
+    provider.close().await;
+    let reader = log_in("reader").await;
+    assert_eq!(reader.inventory().await.unwrap().hosts.len(), 3);
+    let error = reader.create(&wish).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Auth, "{error}");
+    reader.close().await;
 }

@@ -229,3 +229,70 @@ async fn a_soft_stop_asks_first() {
     assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
     delete(&*provider, &wish.key).await;
 }
+
+/// What a full host is taken for is never more than xapi says is free: the pool's own arithmetic. Pitfall 31.
+#[tokio::test]
+async fn free_memory_is_never_more_than_xapi_says() {
+    let pool = pool::any().await;
+    let provider = pool.connect().await;
+    let wish = pool.wish("weighed");
+    provider.create(&wish).await.unwrap();
+    provider.start(&wish).await.unwrap();
+    for host in provider.inventory().await.unwrap().hosts {
+        let used = host.guests.iter().map(|guest| guest.memory.0).sum::<u64>();
+        let free = host.memory_total.0.saturating_sub(host.memory_overhead.0 + host.memory_others.0 + used);
+        let reference = pool.rpc.by_uuid("host", &host.id).await;
+        let told = number(&pool.rpc.call("host.compute_free_memory", json!([reference])).await);
+        assert!(free <= told, "{}: {free} > {told}", host.name);
+        assert!(told - free <= 256 << 20, "{}: {free} is too careful against {told}", host.name);
+    }
+    delete(&*provider, &wish.key).await;
+    pool.finish(&provider).await;
+}
+
+/// A soft stop whose answer is lost does not cut the power of a guest that is shutting down. Pitfall 32.
+#[tokio::test]
+async fn a_lost_answer_cuts_no_power() {
+    let Some(pool) = pool::sim(&["--knob", "tools_ms=10", "--knob", "clean_shutdown_ms=700"]).await else { return };
+    let provider = pool.connect().await;
+    let wish = pool.wired_wish("slow").await;
+    provider.create(&wish).await.unwrap();
+    provider.start(&wish).await.unwrap();
+    until("its tools are up", async || {
+        let guest = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
+        (!guest.addresses.is_empty()).then_some(())
+    })
+    .await;
+    pool.fault(json!({ "method": "Async.VM.clean_shutdown", "kind": "reset_after", "count": 1 })).await;
+    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap_err().kind, ErrorKind::UnknownOutcome);
+    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopping);
+    until("it has shut down", async || {
+        let guest = provider.stop(&wish.key, StopMode::Soft).await.unwrap();
+        (guest.power == Power::Stopped).then_some(())
+    })
+    .await;
+    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 0);
+    delete(&*provider, &wish.key).await;
+    provider.close().await;
+}
+
+/// A guest whose tools do not heed the request loses its power when its time is over. Pitfall 32.
+#[tokio::test]
+async fn a_deaf_guest_loses_its_power_in_the_end() {
+    let Some(pool) = pool::sim(&["--knob", "tools_ms=10", "--knob", "clean_shutdown_ms=60000"]).await else { return };
+    let mut config = pool.config();
+    config.timing.soft_stop = std::time::Duration::from_millis(300);
+    let provider = innkeeper::provider::xapi::XapiProvider::connect(config).await.unwrap();
+    let wish = pool.wired_wish("deaf").await;
+    provider.create(&wish).await.unwrap();
+    provider.start(&wish).await.unwrap();
+    until("its tools are up", async || {
+        let guest = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
+        (!guest.addresses.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopped);
+    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
+    delete(&*provider, &wish.key).await;
+    provider.close().await;
+}

@@ -207,13 +207,12 @@ impl Pool {
 
 /// A template that needs nothing of the pool but its default SR.
 async fn make_template(rpc: &Rpc) -> String {
-    let pools = rpc.all("pool").await;
-    let sr = pools.values().next().unwrap()["default_SR"].as_str().unwrap().to_owned();
-    let sr = rpc.call("SR.get_uuid", json!([sr])).await;
-    let disk = format!(
-        r#"<provision><disk device="0" size="67108864" sr="{}" bootable="true" type="system"/></provision>"#,
-        sr.as_str().unwrap()
-    );
+    let disks = match storage(rpc).await {
+        Some(sr) => format!(
+            r#"<provision><disk device="0" size="67108864" sr="{sr}" bootable="true" type="system"/></provision>"#
+        ),
+        None => "<provision></provision>".to_owned(),
+    };
     let text = r#"{
         "name_label": "innkeeper contract template", "name_description": "", "user_version": "1", "is_a_template": true,
         "affinity": "OpaqueRef:NULL", "memory_static_max": "268435456", "memory_dynamic_max": "268435456",
@@ -229,10 +228,18 @@ async fn make_template(rpc: &Rpc) -> String {
         "has_vendor_device": false, "domain_type": "hvm"
     }"#;
     let mut record: Value = serde_json::from_str(text).unwrap();
-    record["other_config"] = json!({ "disks": disk });
+    record["other_config"] = json!({ "disks": disks });
     let template = rpc.call("VM.create", json!([record])).await;
     let uuid = rpc.call("VM.get_uuid", json!([template])).await;
     uuid.as_str().unwrap().to_owned()
+}
+
+/// uuid of the pool's default SR, or of any that holds disks.
+async fn storage(rpc: &Rpc) -> Option<String> {
+    let (pools, srs) = (rpc.all("pool").await, rpc.all("SR").await);
+    let default = pools.values().next()?["default_SR"].as_str()?.to_owned();
+    let found = srs.get(&default).or_else(|| srs.values().find(|sr| sr["content_type"] == "user"))?;
+    Some(found["uuid"].as_str()?.to_owned())
 }
 
 /// Waits until there is something, for twenty seconds at most.

@@ -178,13 +178,19 @@ pub(super) fn changes(effects: &[Effect], view: &View, owner: &Owner) -> Vec<Cha
                 }
             }
             Effect::GuestMetrics(metrics) => {
-                let of = view.ours(owner).filter(|(_, vm, _)| vm.guest_metrics == *metrics);
-                of.for_each(|(_, _, claim)| tell(claim.key()));
+                for vm in view.vms.values().filter(|vm| vm.guest_metrics == *metrics) {
+                    if let Some(key) = identity::claim(owner, vm).key() {
+                        tell(Some(key));
+                    }
+                }
             }
             Effect::Host(host) => {
                 tell(None);
-                let on = view.ours(owner).filter(|(_, vm, _)| vm.resident_on == *host);
-                on.for_each(|(_, _, claim)| tell(claim.key()));
+                for vm in view.vms.values().filter(|vm| vm.resident_on == *host) {
+                    if let Some(key) = identity::claim(owner, vm).key() {
+                        tell(Some(key));
+                    }
+                }
             }
             Effect::Pool => tell(None),
             Effect::None | Effect::Task(..) => {}

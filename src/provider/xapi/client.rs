@@ -127,7 +127,7 @@ impl Client {
             };
             let step = next_step(&error, nature);
             if step.drop_link {
-                self.sessions.drop_link(link.epoch);
+                self.sessions.drop_link(&link, has_ended(&error));
             }
             let wait = Duration::from_millis(50 << attempt);
             if !step.again || attempt == ATTEMPTS || Instant::now() + wait >= until {
@@ -142,7 +142,7 @@ impl Client {
     /// A read with this very session and no other, tried once.
     pub(super) async fn call_on<T: DeserializeOwned>(
         &self,
-        link: &Link,
+        link: &Arc<Link>,
         method: &str,
         mut params: Vec<Value>,
         limit: Duration,
@@ -150,7 +150,7 @@ impl Client {
         params.insert(0, link.session());
         self.transport.call(&link.endpoint, method, &params, Instant::now() + limit).await.map_err(|error| {
             if next_step(&error, Nature::Read).drop_link {
-                self.sessions.drop_link(link.epoch);
+                self.sessions.drop_link(link, has_ended(&error));
             }
             give_up(error, Nature::Read)
         })
@@ -173,6 +173,11 @@ impl Client {
     pub(super) async fn link(&self) -> Result<Arc<Link>, CallError> {
         self.sessions.link(Instant::now() + self.timing.login * 3).await
     }
+}
+
+/// Whether the session is no more.
+fn has_ended(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused { fault } if fault.is("SESSION_INVALID"))
 }
 
 /// What to do about a failed request.

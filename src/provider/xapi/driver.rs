@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::DropGuard;
 
 use super::{
@@ -25,6 +26,9 @@ use crate::provider::{
     Result, StopMode,
 };
 
+/// As many guests are moved at a time as other managers of such pools allow themselves.
+const MOVES_AT_ONCE: usize = 3;
+
 /// A connection to one XAPI pool.
 pub struct XapiProvider {
     pub(super) client: Arc<Client>,
@@ -32,6 +36,8 @@ pub struct XapiProvider {
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
     pub(super) turns: Turns,
+    /// Places for live migrations.
+    pub(super) moves: Semaphore,
     /// Ends the background work where the connection is dropped without being closed.
     _following: DropGuard,
 }
@@ -62,6 +68,7 @@ impl XapiProvider {
             default_storage: config.default_storage,
             flights: Flights::new(),
             turns: Turns::default(),
+            moves: Semaphore::new(MOVES_AT_ONCE),
         });
         tokio::spawn(tidy(Arc::downgrade(&provider), provider.changes()));
         Ok(provider)
@@ -153,6 +160,22 @@ impl Provider for XapiProvider {
 
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
         self.power_off(key, mode).await
+    }
+
+    async fn suspend(&self, key: &Key) -> Result<ObservedGuest> {
+        self.put_to_sleep(key).await
+    }
+
+    async fn migrate(&self, key: &Key, host: &str) -> Result<ObservedGuest> {
+        self.move_to(key, host).await
+    }
+
+    async fn adopt(&self, key: &Key, provider_id: &str) -> Result<ObservedGuest> {
+        self.take_over(key, provider_id).await
+    }
+
+    async fn release(&self, key: &Key) -> Result<()> {
+        self.let_loose(key).await
     }
 
     async fn delete(&self, key: &Key) -> Result<Deletion> {

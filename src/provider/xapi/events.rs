@@ -219,7 +219,7 @@ impl Following<'_> {
         Ok("it is time to")
     }
 
-    async fn next(&self, link: &Link, token: &str) -> Result<Batch, CallError> {
+    async fn next(&self, link: &Arc<Link>, token: &str) -> Result<Batch, CallError> {
         let wait = self.client.timing.event_wait;
         // Old JSON readers of xapi take no float without decimals.
         let seconds = wait.as_secs_f64() + 0.1;

@@ -1,5 +1,6 @@
 //! Pools of Xen hosts, driven through XAPI.
 
+mod alter;
 mod cache;
 mod call_error;
 mod client;

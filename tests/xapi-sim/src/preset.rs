@@ -73,6 +73,8 @@ pub(crate) fn build(world: &mut World, preset: &Preset) -> ApiResult<()> {
         ("suspend_image_SR", Value::Str(shared.clone())),
         ("other_config", Value::dict([("memory-ratio-hvm", "0.25"), ("memory-ratio-pv", "0.25")])),
         ("tls_verification_enabled", Value::Bool(true)),
+        ("wlb_verify_cert", Value::Bool(true)),
+        ("cpu_info", pool_cpus(preset)),
         ("ha_cluster_stack", Value::str("xhad")),
         ("allowed_operations", Value::strings(["ha_enable", "designate_new_master", "eject"])),
         ("restrictions", Value::dict(RESTRICTIONS.map(|r| (format!("restrict_{r}"), "false")))),
@@ -84,6 +86,13 @@ pub(crate) fn build(world: &mut World, preset: &Preset) -> ApiResult<()> {
     }
     template(world, "Other install media", GIB, &shared, &lan, false)?;
     guests(world, preset, &hosts, &lan)
+}
+
+/// What the hosts' processors have in common.
+fn pool_cpus(preset: &Preset) -> Value {
+    let hosts = i64::try_from(preset.hosts.max(1)).unwrap_or(i64::MAX);
+    let (cpus, sockets) = ((hosts * preset.host_cpus).to_string(), hosts.to_string());
+    Value::dict([("cpu_count", cpus.as_str()), ("socket_count", &sockets), ("vendor", "GenuineIntel")])
 }
 
 const RESTRICTIONS: [&str; 6] = ["pooling", "storage_xen_motion", "xen_motion", "vm_groups", "rbac", "pool_size"];

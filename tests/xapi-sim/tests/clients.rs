@@ -29,7 +29,7 @@ fn script(name: &str) -> PathBuf {
 async fn drive(mut command: Command) {
     let lab = Lab::start().await;
     command.args([&lab.running.url, &lab.running.user, &lab.running.password]).kill_on_drop(true);
-    let output = timeout(Duration::from_secs(120), command.output()).await.expect("the client hangs").unwrap();
+    let output = timeout(Duration::from_mins(2), command.output()).await.expect("the client hangs").unwrap();
     let text = [output.stdout, output.stderr].map(|o| String::from_utf8_lossy(&o).into_owned()).concat();
     assert!(output.status.success() && text.contains("done"), "{text}");
 }

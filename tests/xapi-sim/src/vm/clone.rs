@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::operation::{Pace, during};
-use super::{create, domain};
+use super::{create, domain, memory};
 use crate::devices;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::{Call, World};
@@ -224,5 +224,6 @@ pub(crate) fn revert(world: &mut World, snapshot: &str) -> ApiResult<Value> {
     ] {
         world.store.set("VM", &vm, field, settings.get(field).clone())?;
     }
+    memory::update_overhead(world, &vm)?;
     Ok(Value::Void)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{ApiError, ApiResult};
 use crate::sim::World;
+use crate::store::Row;
 use crate::value::{Map, Value, is_null};
 
 const MIB: i64 = 1 << 20;
@@ -29,7 +30,12 @@ pub(crate) fn update_overhead(world: &mut World, vm: &str) -> ApiResult<()> {
 
 /// What a VM takes on its host at least, in bytes.
 pub(crate) fn need(world: &World, vm: &str) -> i64 {
-    world.store.row("VM", vm).map_or(0, |row| row.get("memory_dynamic_min").as_int() + overhead(&row.fields))
+    world.store.row("VM", vm).map_or(0, |row| taken(row))
+}
+
+/// By the overhead in the record, which follows every change of what it depends on.
+fn taken(row: &Row) -> i64 {
+    row.get("memory_dynamic_min").as_int() + row.get("memory_overhead").as_int()
 }
 
 /// The free memory of every host, in bytes: total less overhead less what its VMs and those on their way to it take.
@@ -48,7 +54,7 @@ pub(crate) fn free_by_host(world: &World) -> HashMap<Arc<str>, i64> {
         if is_null(resident) && is_null(scheduled) {
             continue;
         }
-        let taken = row.get("memory_dynamic_min").as_int() + overhead(&row.fields);
+        let taken = taken(row);
         for host in [resident, scheduled] {
             if let Some(left) = free.get_mut(host) {
                 *left -= taken;

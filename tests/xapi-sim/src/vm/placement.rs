@@ -1,6 +1,6 @@
 //! Where a VM can run, why not elsewhere, and which host xapi picks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::memory;
@@ -15,16 +15,50 @@ pub(crate) enum Count {
     NotMemory,
 }
 
+type Hosts = BTreeSet<Arc<str>>;
+
+/// What a VM needs to reach, each with the hosts that do: gathered once for all hosts.
+struct Needs {
+    storage: Vec<(Arc<str>, Hosts)>,
+    /// A network without any physical interface is internal: it comes up wherever it is needed.
+    networks: Vec<(Arc<str>, Option<Hosts>)>,
+}
+
+impl Needs {
+    fn of(world: &World, vm: &str) -> Self {
+        let hosts = |class: &str, links: Vec<Arc<str>>| -> Hosts {
+            let plugged = links.iter().filter(|l| world.store.flag(class, l, "currently_attached"));
+            plugged.map(|l| Arc::from(world.store.text(class, l, "host"))).collect()
+        };
+        let storage = storage(world, vm).into_iter().map(|sr| {
+            let seen_by = hosts("PBD", world.store.refs_in("SR", &sr, "PBDs"));
+            (sr, seen_by)
+        });
+        let vifs = world.store.refs_in("VM", vm, "VIFs").into_iter();
+        let networks = vifs.map(|vif| Arc::<str>::from(world.store.text("VIF", &vif, "network"))).map(|network| {
+            let pifs = world.store.refs_in("network", &network, "PIFs");
+            let on = if pifs.is_empty() { None } else { Some(hosts("PIF", pifs)) };
+            (network, on)
+        });
+        Self { storage: storage.collect(), networks: networks.collect() }
+    }
+
+    fn check(&self, vm: &str, host: &str) -> ApiResult<()> {
+        if let Some((sr, _)) = self.storage.iter().find(|(_, seen_by)| !seen_by.contains(host)) {
+            return Err(ApiError::new("VM_REQUIRES_SR", [vm, &**sr]));
+        }
+        let missing = self.networks.iter().find(|(_, on)| on.as_ref().is_some_and(|on| !on.contains(host)));
+        match missing {
+            Some((network, _)) => Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, &**network])),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The error that keeps a VM from a host.
 pub(crate) fn check(world: &World, vm: &str, host: &str, count: Count) -> ApiResult<()> {
     world.store.row("VM", vm)?;
-    let row = world.store.row("host", host)?;
-    if !world.store.flag("host_metrics", row.get("metrics").as_str(), "live") {
-        return Err(ApiError::bare("HOST_NOT_LIVE"));
-    }
-    if !row.get("enabled").as_bool() {
-        return Err(ApiError::new("HOST_DISABLED", [host]));
-    }
+    check_usable(world, host)?;
     check_reach(world, vm, host)?;
     if count == Count::NotMemory || world.store.text("VM", vm, "resident_on") == host {
         return Ok(());
@@ -37,20 +71,17 @@ pub(crate) fn check(world: &World, vm: &str, host: &str, count: Count) -> ApiRes
     Ok(())
 }
 
+fn check_usable(world: &World, host: &str) -> ApiResult<()> {
+    let row = world.store.row("host", host)?;
+    if !world.store.flag("host_metrics", row.get("metrics").as_str(), "live") {
+        return Err(ApiError::bare("HOST_NOT_LIVE"));
+    }
+    if row.get("enabled").as_bool() { Ok(()) } else { Err(ApiError::new("HOST_DISABLED", [host])) }
+}
+
 /// Whether the host sees the VM's storage and networks.
 pub(crate) fn check_reach(world: &World, vm: &str, host: &str) -> ApiResult<()> {
-    for sr in storage(world, vm) {
-        if !sees(world, host, &sr) {
-            return Err(ApiError::new("VM_REQUIRES_SR", [vm, &*sr]));
-        }
-    }
-    for vif in world.store.refs_in("VM", vm, "VIFs") {
-        let network = world.store.text("VIF", &vif, "network");
-        if !on_network(world, host, network) {
-            return Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, network]));
-        }
-    }
-    Ok(())
+    Needs::of(world, vm).check(vm, host)
 }
 
 /// The storage repositories that a VM's disks are on.
@@ -73,22 +104,17 @@ pub(crate) fn sees(world: &World, host: &str, sr: &str) -> bool {
         .any(|pbd| world.store.text("PBD", pbd, "host") == host && world.store.flag("PBD", pbd, "currently_attached"))
 }
 
-/// A network without any physical interface is internal: it comes up wherever it is needed.
-fn on_network(world: &World, host: &str, network: &str) -> bool {
-    let pifs = world.store.refs_in("network", network, "PIFs");
-    pifs.is_empty()
-        || pifs
-            .iter()
-            .any(|p| world.store.text("PIF", p, "host") == host && world.store.flag("PIF", p, "currently_attached"))
-}
-
 /// All hosts on which a VM could start now.
 pub(crate) fn possible(world: &World, vm: &str) -> Vec<Arc<str>> {
-    let free = memory::free_by_host(world);
+    possible_with(world, vm, &memory::free_by_host(world))
+}
+
+fn possible_with(world: &World, vm: &str, free: &HashMap<Arc<str>, i64>) -> Vec<Arc<str>> {
     let need = memory::need(world, vm);
+    let needs = Needs::of(world, vm);
     let fits = |host: &Arc<str>| free.get(host).is_some_and(|f| need <= *f);
     let hosts = world.store.refs("host").into_iter();
-    hosts.filter(|h| fits(h) && check(world, vm, h, Count::NotMemory).is_ok()).collect()
+    hosts.filter(|h| fits(h) && check_usable(world, h).is_ok() && needs.check(vm, h).is_ok()).collect()
 }
 
 /// The host xapi picks: the home server when it can, else the one with the fewest VMs of the same anti-affinity group,
@@ -98,11 +124,11 @@ pub(crate) fn choose(world: &World, vm: &str) -> ApiResult<Arc<str>> {
     if !is_null(affinity) {
         world.store.row("host", affinity)?;
     }
-    let possible = possible(world, vm);
+    let free = memory::free_by_host(world);
+    let possible = possible_with(world, vm, &free);
     if let Some(home) = possible.iter().find(|h| ***h == *affinity) {
         return Ok(home.clone());
     }
-    let free = memory::free_by_host(world);
     let companions = companions(world, vm);
     let rank = |host: &Arc<str>| {
         let near = companions.iter().filter(|c| world.store.text("VM", c, "resident_on") == &**host).count();

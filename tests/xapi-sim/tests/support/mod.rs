@@ -31,7 +31,7 @@ pub fn http() -> Http {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Http::builder()
         .tls_danger_accept_invalid_certs(true)
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap()
