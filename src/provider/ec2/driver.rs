@@ -25,8 +25,8 @@ use super::{
     snapshot::Launch,
 };
 use crate::provider::{
-    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, Power, Provider, ProviderError,
-    Result, StopMode,
+    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power, Provider,
+    ProviderError, Result, StopMode,
 };
 
 /// Version of the API that the SDK speaks. EC2 has had no other since.
@@ -173,6 +173,8 @@ impl Provider for Ec2Provider {
         }
         let image = core.image(ACT, &wish.image).await?;
         let request = launch::request(&core.config, wish, &image)?;
+        let kind = request.get_instance_type().as_ref().map(ToString::to_string).unwrap_or_default();
+        let zone = wish.zone.as_deref();
         let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
         if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
             let message = "another launch of this guest was not answered and may still turn up";
@@ -184,6 +186,7 @@ impl Provider for Ec2Provider {
                 [instance, ..] if instance.instance_id().is_some() => {
                     let seen = convert::seen(wish.key.clone(), instance);
                     core.wrote(seen.clone());
+                    core.aside().launched(&kind, zone);
                     return Ok(seen.guest);
                 }
                 _ => ProviderError::new(ErrorKind::UnknownOutcome, ACT, "the reply names no instance"),
@@ -196,6 +199,9 @@ impl Provider for Ec2Provider {
             return self.after_launch(ACT, wish, error).await;
         }
         core.snapshot().refused(guest, before);
+        if error.kind == ErrorKind::Capacity {
+            core.aside().refused(&kind, zone, code.unwrap_or_default(), Instant::now());
+        }
         if code == Some("IdempotentInstanceTerminated") {
             return self.terminated_before(ACT, wish, &error).await;
         }
@@ -253,6 +259,10 @@ impl Provider for Ec2Provider {
 
     fn settling_time(&self) -> Duration {
         self.core.config.settling
+    }
+
+    fn set_aside(&self) -> Vec<OfferingAside> {
+        self.core.aside().current(Instant::now())
     }
 
     async fn close(&self) {

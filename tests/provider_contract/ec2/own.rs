@@ -46,6 +46,11 @@ async fn full_zone_is_asked_once(world: &Ec2World) {
     let error = failed(provider.create(&world.wish(key(1))).await, &[ErrorKind::Capacity]);
     assert_eq!(error.code.as_deref(), Some("InsufficientInstanceCapacity"));
     assert_eq!(count(world, "RunInstances"), 1);
+    let [aside] = &provider.set_aside()[..] else { panic!("{:?}", provider.set_aside()) };
+    assert_eq!((aside.instance_type.as_str(), aside.code.as_str()), ("t3.small", "InsufficientInstanceCapacity"));
+    world.heal();
+    lodge(&*provider, &world.wish(key(1))).await;
+    assert_eq!(provider.set_aside(), [], "there is room again");
 }
 
 async fn next_offering_after_a_full_zone(world: &Ec2World) {
