@@ -7,7 +7,7 @@ use crate::{
     truth::Truth,
 };
 
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_mins(2);
 
 /// When calls of this kind have been made this often since the stage began, the operator is killed.
 type Moment = (&'static str, u64);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::{
     Client,
     config::{BehaviorVersion, Config, Credentials, Region},
-    types::{Instance, InstanceStateName},
+    types::{Instance, InstanceStateName, Reservation},
 };
 use serde_json::Value;
 
@@ -121,7 +121,7 @@ impl Truth {
         }
         // EC2 remembers terminated instances for the length of a test.
         let all = self.block_on(async { self.ec2.describe_instances().send().await.unwrap() });
-        for instance in all.reservations().iter().flat_map(|reservation| reservation.instances()) {
+        for instance in all.reservations().iter().flat_map(Reservation::instances) {
             let name = instance.tags().iter().find(|tag| tag.key() == Some("Name")).and_then(|tag| tag.value());
             ran.entry(name.unwrap_or("no name").to_owned())
                 .or_default()
