@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
-    Assumed,
     policy::policy,
     pools::{self, Namespaces, named_hosts},
 };
@@ -23,6 +22,9 @@ use crate::{
     },
     plan::{self, World},
 };
+
+/// Bindings that were written and are not yet in the watch, by the guest's UID.
+pub type Assumed = HashMap<String, Binding>;
 
 /// The world, and what its names stand for.
 pub struct Picture<'g> {

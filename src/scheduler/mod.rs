@@ -9,7 +9,7 @@ mod policy;
 pub mod pools;
 pub mod status;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    api::{CloudPool, Guest, guest::Binding},
+    api::{CloudPool, Guest},
     plan,
     runtime::{backoff, chain, events::Herald, watch::Filled},
 };
@@ -45,9 +45,6 @@ pub struct Scheduler {
     pub filled: Vec<Filled>,
 }
 
-/// Bindings that were written and are not yet in the watch, by the guest's UID.
-pub type Assumed = HashMap<String, Binding>;
-
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
 
@@ -61,7 +58,7 @@ impl Scheduler {
         };
         // Decisions on half a picture would be wrong ones.
         tokio::select! { () = filled => {}, () = shutdown.cancelled() => return }
-        let mut assumed = Assumed::new();
+        let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {
             let wake = match self.round(&mut assumed).await {
@@ -85,7 +82,7 @@ impl Scheduler {
     }
 
     /// One round. Returns when to decide again though nothing changed.
-    async fn round(&self, assumed: &mut Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
+    async fn round(&self, assumed: &mut gather::Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
         let guests = self.guests.state();
         let picture = gather::picture(&guests, &self.pools.state(), &self.namespaces(), assumed, (self.now)());
         let Some(picture) = picture else { return Ok(None) };
