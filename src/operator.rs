@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ListParams,
+    core::PartialObjectMeta,
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
 };
 use snafu::{OptionExt, ResultExt, Snafu};
@@ -79,7 +80,8 @@ struct Stores {
     pools: Store<CloudPool>,
     workloads: Store<VirtualWorkload>,
     guests: Store<Guest>,
-    filled: [Filled; 3],
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    filled: [Filled; 4],
 }
 
 /// What keeps it up to date.
@@ -87,6 +89,7 @@ struct Writers {
     pools: Writer<CloudPool>,
     workloads: Writer<VirtualWorkload>,
     guests: Writer<Guest>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
 }
 
 /// What names objects that need a look.
@@ -153,9 +156,16 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
 }
 
 fn stores() -> (Stores, Writers) {
-    let (pools, workloads, guests) = (reflector::store(), reflector::store(), reflector::store());
-    let stores = Stores { pools: pools.0, workloads: workloads.0, guests: guests.0, filled: Default::default() };
-    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1 })
+    let (pools, workloads) = (reflector::store(), reflector::store());
+    let (guests, namespaces) = (reflector::store(), reflector::store());
+    let stores = Stores {
+        pools: pools.0,
+        workloads: workloads.0,
+        guests: guests.0,
+        namespaces: namespaces.0,
+        filled: Default::default(),
+    };
+    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1, namespaces: namespaces.1 })
 }
 
 fn queues() -> (Nudges, Queues) {
@@ -200,7 +210,11 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         }
         to.bell.notify_one();
     });
-    let [pools, workloads, guests] = common.stores.filled.clone();
+    let to = nudges.clone();
+    // Its labels say which pools its guests may use.
+    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
+    let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
+    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, on_namespace));
     watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
     watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
     watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
@@ -251,6 +265,7 @@ fn spawn_controllers(
         client: client.clone(),
         guests: stores.guests.clone(),
         pools: stores.pools.clone(),
+        namespaces: stores.namespaces.clone(),
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,

@@ -5,6 +5,7 @@ pub mod condition;
 pub mod guest;
 pub mod money;
 pub mod names;
+pub mod pricing;
 pub mod quantity;
 mod schema;
 pub mod span;

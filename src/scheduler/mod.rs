@@ -5,12 +5,16 @@
 
 mod act;
 pub mod gather;
+mod policy;
+pub mod pools;
 pub mod status;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Client, runtime::reflector::Store};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::Store};
+use pools::Namespaces;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -29,6 +33,8 @@ pub struct Scheduler {
     pub guests: Store<Guest>,
     /// The pools as last seen.
     pub pools: Store<CloudPool>,
+    /// The namespaces as last seen, for the pools' tenancy.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Who writes Events.
     pub herald: Herald,
     /// The clock.
@@ -81,12 +87,16 @@ impl Scheduler {
     /// One round. Returns when to decide again though nothing changed.
     async fn round(&self, assumed: &mut Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
         let guests = self.guests.state();
-        let picture = gather::picture(&guests, &self.pools.state(), assumed, (self.now)());
+        let picture = gather::picture(&guests, &self.pools.state(), &self.namespaces(), assumed, (self.now)());
         let Some(picture) = picture else { return Ok(None) };
         let plan = plan::decide(&picture.world, &plan::Options::default());
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
         act::carry_out(self, &picture, &plan, assumed).await?;
         Ok(plan.wake_at)
+    }
+
+    fn namespaces(&self) -> Namespaces {
+        self.namespaces.state().iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect()
     }
 }
 

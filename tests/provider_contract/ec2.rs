@@ -1,6 +1,7 @@
 //! EC2: the driver before the fault proxy before a mended moto.
 
 mod moto;
+mod own;
 mod policy;
 
 use std::{
@@ -39,6 +40,14 @@ pub struct Ec2Driver {
     used: Used,
 }
 
+impl Ec2Driver {
+    async fn empty(&self) -> Ec2World {
+        let moto = Arc::clone(self.moto.lock().unwrap().get_or_insert_with(|| Arc::new(moto::Moto::start())));
+        moto.reset().await;
+        Ec2World::before(moto, Arc::clone(&self.used)).await
+    }
+}
+
 #[async_trait]
 impl Driver for Ec2Driver {
     fn name(&self) -> &'static str {
@@ -46,9 +55,15 @@ impl Driver for Ec2Driver {
     }
 
     async fn world(&self) -> Arc<dyn World> {
-        let moto = Arc::clone(self.moto.lock().unwrap().get_or_insert_with(|| Arc::new(moto::Moto::start())));
-        moto.reset().await;
-        Arc::new(Ec2World::before(moto, Arc::clone(&self.used)).await)
+        Arc::new(self.empty().await)
+    }
+
+    fn own_cases(&self) -> &'static [&'static str] {
+        own::NAMES
+    }
+
+    async fn run_own(&self, name: &str) {
+        own::run(name, &self.empty().await).await;
     }
 
     fn end(&self, all: bool) -> Result<String, String> {
@@ -129,6 +144,27 @@ impl Ec2World {
         Self { moto, proxy, used, direct }
     }
 
+    fn config(&self, connect: Connect) -> Ec2Config {
+        let secret = if connect.wrong_credentials { moto::WRONG_KEY } else { moto::SECRET_KEY };
+        let credentials = Credentials::Static {
+            access_key_id: moto::ACCESS_KEY.into(),
+            secret_access_key: secret.into(),
+            session_token: None,
+        };
+        Ec2Config {
+            endpoint: Some(self.proxy.url().parse().unwrap()),
+            deadline: connect.deadline,
+            settling: Duration::from_secs(1),
+            refresh: Refresh {
+                quick: Duration::from_millis(200),
+                moving: Duration::from_millis(200),
+                slow: Duration::from_millis(500),
+            },
+            page_size: PAGE,
+            ..Ec2Config::new(moto::REGION, credentials, connect.owner)
+        }
+    }
+
     /// Instances that pass the filter, past the proxy.
     async fn instances(&self, filter: Filter) -> Vec<Instance> {
         let mut pages = self.direct.describe_instances().filters(filter).into_paginator().items().send();
@@ -144,12 +180,35 @@ impl Ec2World {
     }
 
     async fn launch(&self, wish: &GuestWish, token: &str, tags: &[(&str, &str)]) -> String {
+        self.launch_some(wish, token, 1, tags).await.swap_remove(0)
+    }
+
+    async fn launch_many(&self, wish: &GuestWish, count: i32, tags: &[(&str, &str)]) {
+        let launched = self.launch_some(wish, &format!("{}-1-many", wish.key.guest), count, tags).await;
+        assert_eq!(launched.len(), usize::try_from(count).unwrap());
+    }
+
+    async fn launch_some(&self, wish: &GuestWish, token: &str, count: i32, tags: &[(&str, &str)]) -> Vec<String> {
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
         let tags = TagSpecification::builder().resource_type(ResourceType::Instance).set_tags(Some(tags)).build();
         let launch = self.direct.run_instances().image_id(&wish.image).instance_type("t3.small".into());
-        let reply = launch.min_count(1).max_count(1).client_token(token).tag_specifications(tags).send().await.unwrap();
-        reply.instances()[0].instance_id().unwrap().to_owned()
+        let launch = launch.min_count(count).max_count(count).client_token(token).tag_specifications(tags);
+        let reply = launch.send().await.unwrap();
+        reply.instances().iter().filter_map(|one| one.instance_id()).map(str::to_owned).collect()
     }
+}
+
+/// The marks of the first incarnation of a guest.
+fn marks<'a>(key: &'a Key, owner: &'a str) -> [(&'a str, &'a str); 6] {
+    assert_eq!(key.incarnation, 1);
+    [
+        ("Name", &key.name),
+        ("innkeeper.dev/owner", owner),
+        ("innkeeper.dev/guest", &key.guest),
+        ("innkeeper.dev/incarnation", "1"),
+        ("innkeeper.dev/namespace", &key.namespace),
+        ("innkeeper.dev/name", &key.name),
+    ]
 }
 
 fn state(instance: &Instance) -> Option<&InstanceStateName> {
@@ -159,25 +218,7 @@ fn state(instance: &Instance) -> Option<&InstanceStateName> {
 #[async_trait]
 impl World for Ec2World {
     async fn connect(&self, connect: Connect) -> Arc<dyn Provider> {
-        let secret = if connect.wrong_credentials { moto::WRONG_KEY } else { moto::SECRET_KEY };
-        let credentials = Credentials::Static {
-            access_key_id: moto::ACCESS_KEY.into(),
-            secret_access_key: secret.into(),
-            session_token: None,
-        };
-        let config = Ec2Config {
-            endpoint: Some(self.proxy.url().parse().unwrap()),
-            deadline: connect.deadline,
-            settling: Duration::from_secs(1),
-            refresh: Refresh {
-                quick: Duration::from_millis(200),
-                moving: Duration::from_millis(200),
-                slow: Duration::from_millis(500),
-            },
-            page_size: PAGE,
-            ..Ec2Config::new(moto::REGION, credentials, connect.owner)
-        };
-        Ec2Provider::connect(config).await.unwrap()
+        Ec2Provider::connect(self.config(connect)).await.unwrap()
     }
 
     async fn beside(&self) -> Arc<dyn World> {
@@ -251,22 +292,10 @@ impl World for Ec2World {
     }
 
     async fn plant_foreign(&self, wish: &GuestWish) -> Vec<String> {
-        let key = &wish.key;
-        let incarnation = key.incarnation.to_string();
-        let marks = |owner| {
-            [
-                ("Name", key.name.as_str()),
-                ("innkeeper.dev/owner", owner),
-                ("innkeeper.dev/guest", key.guest.as_str()),
-                ("innkeeper.dev/incarnation", incarnation.as_str()),
-                ("innkeeper.dev/namespace", key.namespace.as_str()),
-                ("innkeeper.dev/name", key.name.as_str()),
-            ]
-        };
         vec![
-            self.launch(wish, "by-hand", &[("Name", &key.name)]).await,
-            self.launch(wish, "of-another-owner", &marks("another-owner")).await,
-            self.launch(wish, "more-like-this", &marks(crate::harness::OWNER)).await,
+            self.launch(wish, "by-hand", &[("Name", &wish.key.name)]).await,
+            self.launch(wish, "of-another-owner", &marks(&wish.key, "another-owner")).await,
+            self.launch(wish, "more-like-this", &marks(&wish.key, crate::harness::OWNER)).await,
         ]
     }
 

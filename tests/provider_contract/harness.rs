@@ -25,6 +25,16 @@ pub trait Driver: Send + Sync {
     /// An empty world. The one before it is over.
     async fn world(&self) -> Arc<dyn World>;
 
+    /// Names of cases that make sense for this driver alone.
+    fn own_cases(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Runs one of them in an empty world.
+    async fn run_own(&self, name: &str) {
+        panic!("{} has no case {name} of its own", self.name());
+    }
+
     /// Ends the server. Where all cases have run, what they came to as a whole is looked at: a sentence for people, or
     /// what is wrong.
     fn end(&self, all: bool) -> Result<String, String>;

@@ -38,18 +38,20 @@ struct Lane {
 }
 
 impl Lane {
-    fn run(&self, case: &Case, table: &Table) -> Result<(), libtest_mimic::Failed> {
+    fn run(&self, job: &Job, table: &Table) -> Result<(), libtest_mimic::Failed> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             runtime.block_on(async {
-                let world = self.driver.world().await;
-                (case.run)(world).await;
+                match job {
+                    Job::Shared(case) => (case.run)(self.driver.world().await).await,
+                    Job::Own(name) => self.driver.run_own(name).await,
+                }
             });
         }));
         runtime.shutdown_background();
-        table.note(case.name, self.driver.name(), result.is_ok(), began.elapsed());
+        table.note(job.name(), self.driver.name(), result.is_ok(), began.elapsed());
         result.map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default().into()
@@ -57,15 +59,36 @@ impl Lane {
     }
 }
 
+/// A case of the contract, or one that only one driver has.
+#[derive(Clone, Copy)]
+enum Job {
+    Shared(&'static Case),
+    Own(&'static str),
+}
+
+impl Job {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Shared(case) => case.name,
+            Self::Own(name) => name,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let table = Arc::new(Table::default());
     let lanes: Vec<_> = drivers().into_iter().map(|driver| Arc::new(Lane { driver, turn: Mutex::default() })).collect();
-    let trial = |lane: &Arc<Lane>, case: &'static Case| {
+    let trial = |lane: &Arc<Lane>, job: Job| {
         let (lane, table) = (Arc::clone(lane), Arc::clone(&table));
-        Trial::test(format!("{}::{}", lane.driver.name(), case.name), move || lane.run(case, &table))
+        Trial::test(format!("{}::{}", lane.driver.name(), job.name()), move || lane.run(&job, &table))
     };
-    let trials = lanes.iter().flat_map(|lane| CASES.iter().map(move |case| trial(lane, case))).collect();
+    let jobs = |lane: &Lane| {
+        let own = lane.driver.own_cases().iter().copied().map(Job::Own);
+        CASES.iter().map(Job::Shared).chain(own).collect::<Vec<_>>()
+    };
+    let of_lane = |lane: &Arc<Lane>| jobs(lane).into_iter().map(|job| trial(lane, job)).collect::<Vec<_>>();
+    let trials = lanes.iter().flat_map(of_lane).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{table}");

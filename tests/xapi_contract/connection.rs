@@ -243,3 +243,37 @@ async fn the_least_role_is_enough() {
     assert_eq!(error.kind, ErrorKind::Auth, "{error}");
     reader.close().await;
 }
+
+/// An old pool knows no originator: the login goes without. Pitfall 24.
+#[tokio::test]
+async fn an_old_pool_is_logged_in_to_with_fewer_words() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let params = ["session.login_with_password", "2", "4"];
+    pool.fault(json!({
+        "method": params[0], "kind": "error", "code": "MESSAGE_PARAMETER_COUNT_MISMATCH", "params": params, "count": 1,
+    }))
+    .await;
+    pool.connect().await.close().await;
+}
+
+/// The coordinator breaks connections for a moment: abandoned sessions are ended when it is back. Pitfall 9.
+#[tokio::test]
+async fn abandoned_sessions_are_ended() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let sessions = async || open_sessions(&pool).await;
+    let before = sessions().await;
+    for _ in 0..3 {
+        pool.admin(reqwest::Method::POST, "/hosts/xcp-h1/isolate", json!({ "notice_ms": 600_000 })).await;
+        until("nobody answers", async || provider.find(&pool.wish("x").key, Freshness::Live).await.err()).await;
+        pool.admin(reqwest::Method::POST, "/hosts/xcp-h1/revive", json!({})).await;
+        until("the pool answers", async || provider.find(&pool.wish("x").key, Freshness::Live).await.ok()).await;
+    }
+    until("no session is left over", async || (sessions().await <= before).then_some(())).await;
+    provider.close().await;
+}
+
+/// Sessions that the simulator holds.
+async fn open_sessions(pool: &pool::Pool) -> usize {
+    pool.admin(reqwest::Method::GET, "/state/session", json!({})).await.as_object().unwrap().len()
+}

@@ -80,6 +80,12 @@ impl Moto {
         self.admin(reqwest::Method::POST, "settings", body).await;
     }
 
+    /// Lets the next launch find no capacity, after its token was bound.
+    pub async fn no_capacity_once(&self) {
+        let body = serde_json::json!({ "action": "RunInstances", "error": "InsufficientInstanceCapacity" });
+        self.admin(reqwest::Method::POST, "faults", body.to_string()).await;
+    }
+
     /// All launches since the last reset, repeated ones included.
     pub async fn launches(&self) -> Vec<Launch> {
         let text = self.admin(reqwest::Method::GET, "history?kind=RunInstances", String::new()).await;

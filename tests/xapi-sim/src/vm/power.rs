@@ -49,7 +49,7 @@ async fn bring_up(call: &Call, vm: &str, op: &str, asked: Option<&str>, paused: 
             let domid = domain::begin(w, vm, &host, event)?;
             if resuming && w.store.exists("VDI", &image) {
                 w.store.set("VM", vm, "suspend_VDI", Value::null_ref())?;
-                w.store.remove("VDI", &image)?;
+                storage::remove(w, &image)?;
             }
             if paused {
                 w.store.set("VM", vm, "power_state", "Paused")?;
@@ -157,7 +157,7 @@ pub(crate) async fn suspend(call: &Call, vm: &str) -> ApiResult<Value> {
 }
 
 /// The VM's own choice, its host's, the pool's, then the default repository.
-fn suspend_sr(world: &World, vm: &str) -> ApiResult<Arc<str>> {
+pub(crate) fn suspend_sr(world: &World, vm: &str) -> ApiResult<Arc<str>> {
     let pool = world.pool();
     let host = world.store.text("VM", vm, "resident_on");
     let choices = [
