@@ -142,15 +142,13 @@ pub(crate) fn run(host_file: &str, rack_file: &str, request_file: &str) -> Resul
             let start = Instant::now();
             let found = request.variants.iter().find_map(|guest| rehearsal.place(*guest));
             times.push(start.elapsed());
-            match found {
-                Some(binding) => bindings.push(binding),
-                None => {
-                    *refused
-                        .entry(world.guests[request.variants[0]].workload.split('-').next().unwrap_or(""))
-                        .or_default() += 1;
-                    left.push(request.variants[0]);
-                }
+            if let Some(binding) = found {
+                bindings.push(binding);
+                continue;
             }
+            let kind = world.guests[request.variants[0]].workload.split('-').next().unwrap_or_default();
+            *refused.entry(kind).or_default() += 1;
+            left.push(request.variants[0]);
         }
     });
     let seconds = start.elapsed().as_secs_f64();
