@@ -55,7 +55,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             guest: class_guest(self.ledger, one.guest),
             reason,
             message: bounded(message),
-            score: one.best.map(|best| self.score(class, &best)).unwrap_or_default(),
+            score: one.best.map(|best| self.score(&best)).unwrap_or_default(),
             runner_up: one.best.zip(one.runner_up).map(|(best, next)| RunnerUp {
                 place: super::bound(self.ledger.model, next.place),
                 margin: self.margin(class, &best, &next),
@@ -134,13 +134,13 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         format!("{} {}/h", decimal(of.running), self.ledger.model.rates.currency())
     }
 
-    fn score(&self, class: &Class<'_>, best: &Candidate) -> Vec<Term> {
+    fn score(&self, best: &Candidate) -> Vec<Term> {
         let mut terms = vec![Term { name: "price", value: self.price(best) }];
         if best.wishes > 0 {
             terms.push(Term { name: "unfulfilled wishes", value: format!("{} %", best.wishes) });
         }
         if best.place.lane != Lane::Paid {
-            terms.push(Term { name: "left over", value: permille(leftover(class, best)) });
+            terms.push(Term { name: "left over", value: permille(best.leftover) });
         }
         terms
     }
@@ -169,7 +169,9 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let value = match names[at] {
             "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
+            "occupied later" if !class.near.is_empty() => "less room beside it".into(),
             "occupied later" => "a host that was occupied later, or is empty".into(),
+            "left over" if !class.near.is_empty() => "room beside it, or a looser fit".into(),
             _ => permille(by),
         };
         Term { name: names[at], value }
@@ -186,13 +188,6 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             broken.push("spread (ScheduleAnyway)".into());
         }
         broken
-    }
-}
-
-fn leftover(class: &Class<'_>, best: &Candidate) -> i64 {
-    match class.guest.policy.objective {
-        Objective::Cost | Objective::Density => best.key.terms[2],
-        Objective::Performance => -best.key.terms[1],
     }
 }
 

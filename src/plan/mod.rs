@@ -121,6 +121,7 @@ pub fn decide(world: &World, options: &Options) -> Plan {
     }
     plan.wake_for_refusals(world);
     plan.cost_after = cost::costs(&model, &ledger);
+    debug_assert_eq!(check::check(world, &plan), [], "the plan breaks a rule");
     plan
 }
 
@@ -147,9 +148,12 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
     for step in &steps {
         let cause = found.list.iter().find(|change| change.guest == step.guest).map_or(Cause::MakeRoom, |c| c.cause);
         let hosts = step.from.host != NONE && step.to.host != NONE;
+        let first = found.list.iter().any(|change| change.guest == step.guest && change.from == step.from);
+        let original = model.guest(step.guest).bound.clone();
         plan.moves.push(Move {
             guest: model.guest(step.guest).uid.clone(),
-            from: bound(model, step.from),
+            // In the words of the guest, also where its host or instance type is no longer known.
+            from: original.filter(|_| first).unwrap_or_else(|| bound(model, step.from)),
             to: bound(model, step.to),
             cause: if step.detour { Cause::MakeRoom } else { cause },
             wave: step.wave,

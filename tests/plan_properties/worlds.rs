@@ -176,7 +176,15 @@ pub fn lived_in() -> impl Strategy<Value = World> {
             }
             for (at, (choice, bound)) in homes.into_iter().enumerate().take(world.guests.len()) {
                 let all = everywhere(&world, &world.guests[at]);
-                world.guests[at].bound = bound.then(|| all[choice % all.len()].place.clone());
+                let mut place = all[choice % all.len()].place.clone();
+                // Now and then what it was bound to is no longer known.
+                match choice {
+                    13 => place.pool = "gone".into(),
+                    14 => place.host = place.host.map(|_| "gone".into()),
+                    15 => place.instance_type = place.instance_type.map(|_| "gone".into()),
+                    _ => {}
+                }
+                world.guests[at].bound = bound.then_some(place);
             }
             world
         },
