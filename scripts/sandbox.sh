@@ -10,8 +10,8 @@ SANDBOX=${INNKEEPER_SANDBOX:-$CACHE/sandbox}
 REGION=eu-west-1
 EXAMPLES=$ROOT/examples
 MARK=app.kubernetes.io/created-by=innkeeper-sandbox # on what is made beside the examples' own objects
-# Two hosts with room for four guests of the example's size.
-XAPI_SIM=(--hosts 2)
+# Room for four guests of 2 GiB: domain 0 leaves 6,124 MiB free on each host, which is two of them and not three.
+XAPI_SIM=(--hosts 2 --host-memory 8GiB)
 # Before each server: outlive the terminal. The demo's servers end with it instead.
 LEASH=(setsid)
 
@@ -137,7 +137,7 @@ main() {
       say "  export KUBECONFIG=$SANDBOX/kubeconfig PATH=$BIN:\$PATH"
       say "  kubectl apply -f $SANDBOX/examples.yaml     # the pools and the workload of examples/, with the addresses here"
       say "  kubectl get cloudpools,virtualworkloads,guests -A"
-      say "  logs: $SANDBOX/logs; metrics: http://127.0.0.1:$(<"$SANDBOX/operator-port")/metrics; end: make sandbox-stop"
+      say "  logs: $SANDBOX/logs; end: make sandbox-stop"
       ;;
     stop) sandbox_stop ;;
     status)

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ListParams,
+    core::PartialObjectMeta,
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
 };
 use snafu::{OptionExt, ResultExt, Snafu};
@@ -19,10 +20,12 @@ use crate::{
     guest, pool,
     provider::{Owner, Registry},
     runtime::{
-        ApiError, call,
+        ApiError,
+        backoff::Patience,
+        call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Listener, follow},
+        watch::{Filled, Listener, Seen, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -77,6 +80,8 @@ struct Stores {
     pools: Store<CloudPool>,
     workloads: Store<VirtualWorkload>,
     guests: Store<Guest>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    filled: [Filled; 4],
 }
 
 /// What keeps it up to date.
@@ -84,6 +89,7 @@ struct Writers {
     pools: Writer<CloudPool>,
     workloads: Writer<VirtualWorkload>,
     guests: Writer<Guest>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
 }
 
 /// What names objects that need a look.
@@ -128,12 +134,15 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let mut watches = spawn_watches(&common, &nudges, writers);
     let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
 
-    common.stores.pools.wait_until_ready().await.ok();
-    common.stores.workloads.wait_until_ready().await.ok();
-    common.stores.guests.wait_until_ready().await.ok();
-    readiness.set_ready();
-    info!(owner = common.owner.0, "ready");
-    shutdown.cancelled().await;
+    let filled = async {
+        for store in &common.stores.filled {
+            store.wait().await;
+        }
+        readiness.set_ready();
+        info!(owner = common.owner.0, "ready");
+        shutdown.cancelled().await;
+    };
+    tokio::select! { () = filled => {}, () = shutdown.cancelled() => {} }
     info!("shutting down");
     while controllers.join_next().await.is_some() {}
     links.cut_all().await;
@@ -147,9 +156,16 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
 }
 
 fn stores() -> (Stores, Writers) {
-    let (pools, workloads, guests) = (reflector::store(), reflector::store(), reflector::store());
-    let stores = Stores { pools: pools.0, workloads: workloads.0, guests: guests.0 };
-    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1 })
+    let (pools, workloads) = (reflector::store(), reflector::store());
+    let (guests, namespaces) = (reflector::store(), reflector::store());
+    let stores = Stores {
+        pools: pools.0,
+        workloads: workloads.0,
+        guests: guests.0,
+        namespaces: namespaces.0,
+        filled: Default::default(),
+    };
+    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1, namespaces: namespaces.1 })
 }
 
 fn queues() -> (Nudges, Queues) {
@@ -182,17 +198,26 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         to.workloads.look_at(ObjectRef::from_obj(workload));
     });
     let to = nudges.clone();
+    let seen = Seen::default();
     let on_guest: Listener<Guest> = Box::new(move |guest| {
-        to.guests.look_at(ObjectRef::from_obj(guest));
+        // Most changes of a guest are its controller's own status: they need no answer from it.
+        if seen.is_new_wish(guest) {
+            to.guests.look_at(ObjectRef::from_obj(guest));
+        }
         to.workloads.look_at(ObjectRef::new(&guest.spec.workload).within(&guest.namespace().unwrap_or_default()));
         if let Some(binding) = &guest.spec.binding {
             to.pools.look_at(ObjectRef::new(&binding.pool));
         }
         to.bell.notify_one();
     });
-    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, vec![on_pool]));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, vec![on_workload]));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, vec![on_guest]));
+    let to = nudges.clone();
+    // Its labels say which pools its guests may use.
+    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
+    let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
+    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, on_namespace));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
     watches
 }
 
@@ -231,6 +256,7 @@ fn spawn_controllers(
         pools: stores.pools.clone(),
         registry,
         herald: herald("innkeeper-guest"),
+        patience: Patience::default(),
         now,
     };
     let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
@@ -239,9 +265,11 @@ fn spawn_controllers(
         client: client.clone(),
         guests: stores.guests.clone(),
         pools: stores.pools.clone(),
+        namespaces: stores.namespaces.clone(),
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,
+        filled: stores.filled.to_vec(),
     };
     set.spawn(scheduler.run(shutdown.clone()));
     set

@@ -5,6 +5,7 @@ pub mod condition;
 pub mod guest;
 pub mod money;
 pub mod names;
+pub mod pricing;
 pub mod quantity;
 mod schema;
 pub mod span;
@@ -27,16 +28,33 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         .iter_mut()
         .flat_map(|crd| &mut crd.spec.versions)
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
-    schemas.for_each(strip_defaults);
+    schemas.for_each(|schema| {
+        strip_defaults(schema);
+        if let Some(status) = schema.properties.as_mut().and_then(|map| map.get_mut("status")) {
+            strip_rules(status);
+        }
+    });
     crds
+}
+
+/// Takes all rules out of a schema: the status is ours alone, and each rule there would cost of the budget that an API
+/// server has for a kind.
+fn strip_rules(schema: &mut JSONSchemaProps) {
+    schema.x_kubernetes_validations = None;
+    children(schema).for_each(strip_rules);
 }
 
 /// Takes all defaults out of a schema: the API server would write them into users' objects, and every GitOps tool would
 /// see a difference from what is in the repository.
 fn strip_defaults(schema: &mut JSONSchemaProps) {
     schema.default = None;
-    schema.properties.iter_mut().flat_map(|map| map.values_mut()).for_each(strip_defaults);
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        strip_defaults(items);
-    }
+    children(schema).for_each(strip_defaults);
+}
+
+fn children(schema: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    let items = schema.items.as_mut().and_then(|items| match items {
+        JSONSchemaPropsOrArray::Schema(schema) => Some(&mut **schema),
+        JSONSchemaPropsOrArray::Schemas(_) => None,
+    });
+    schema.properties.iter_mut().flat_map(|map| map.values_mut()).chain(items)
 }

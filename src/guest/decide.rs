@@ -41,6 +41,12 @@ impl Step {
     pub fn needs_fresh_sight(&self) -> bool {
         matches!(self, Self::Create(_) | Self::Renew | Self::LetGo)
     }
+
+    /// Whether the step has the provider do something.
+    #[must_use]
+    pub fn asks_the_provider(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Start(_) | Self::Stop(_) | Self::Erase(_))
+    }
 }
 
 /// What was decided: the next step, what to say about it, and when to look again if nothing happens before.
@@ -239,20 +245,18 @@ fn run(facts: &Facts, pool: &str, wish: &Result<GuestWish, String>, vm: &Observe
     }
 }
 
-/// What to make of a step that failed.
+/// What to say of a step that failed. It is tried again with backoff.
 #[must_use]
-pub fn after_failure(facts: &Facts, step: &Step, trouble: &Trouble) -> Verdict {
+pub fn after_failure(facts: &Facts, step: &Step, trouble: &Trouble) -> Say {
     let pool = facts.subject.pool().unwrap_or_default();
     match trouble.kind {
-        ErrorKind::Capacity => Verdict::rest_for(say::no_room(&facts.subject, pool, trouble), OUT_OF_OUR_HANDS),
+        ErrorKind::Capacity => say::no_room(&facts.subject, pool, trouble),
         ErrorKind::Auth | ErrorKind::Invalid | ErrorKind::NotFound => {
-            Verdict::rest_for(say::stalled(&facts.subject, trouble.kind.reason(), &trouble.message), OUT_OF_OUR_HANDS)
+            say::stalled(&facts.subject, trouble.kind.reason(), &trouble.message)
         }
-        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::UnknownOutcome => Verdict {
-            step: Step::Rest,
-            say: say::retrying(&facts.subject, pool, step, trouble),
-            again: trouble.retry_after,
-        },
+        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::UnknownOutcome => {
+            say::retrying(&facts.subject, pool, step, trouble)
+        }
     }
 }
 

@@ -15,12 +15,11 @@ use kube::{
     Client,
     runtime::{controller::Action, reflector::Store},
 };
-use snafu::Snafu;
 
 use crate::{
     api::{CloudPool, Guest},
-    provider::{Freshness, ProviderError, Registry},
-    runtime::{ApiError, events::Herald},
+    provider::{Freshness, Registry},
+    runtime::{ApiError, backoff::Patience, events::Herald},
 };
 use act::{Progress, Run};
 
@@ -34,25 +33,10 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Who writes Events.
     pub herald: Herald,
+    /// Guests whose last step failed, by UID.
+    pub patience: Patience<String>,
     /// The clock.
     pub now: fn() -> Timestamp,
-}
-
-/// Why a run failed. It is tried again with backoff.
-#[derive(Debug, Snafu)]
-pub enum GuestError {
-    /// The API server did not do what it was asked.
-    #[snafu(transparent)]
-    Api {
-        /// Why.
-        source: ApiError,
-    },
-    /// The provider failed in a way that passes.
-    #[snafu(transparent)]
-    Provider {
-        /// Why.
-        source: ProviderError,
-    },
 }
 
 /// The most steps in one run; what is left over goes on in the next.
@@ -61,15 +45,15 @@ const STEPS: usize = 8;
 const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
 
 /// One run for one guest: look, decide, act, until there is nothing to do or something else must happen first.
-pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Action, GuestError> {
+pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Action, ApiError> {
     match steps(guest, &context).await {
-        Err(GuestError::Api { source }) if source.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
-        Err(GuestError::Api { source }) if source.is_not_found() => Ok(Action::await_change()),
+        Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(error) if error.is_not_found() => Ok(Action::await_change()),
         done => done,
     }
 }
 
-async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, GuestError> {
+async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError> {
     let facts = gather::gather(context, &guest, Freshness::Cached).await;
     let mut run = Run { context, guest, facts, fresh: false };
     for _ in 0..STEPS {
@@ -79,6 +63,11 @@ async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, GuestErro
             run.facts = gather::gather(context, &run.guest, Freshness::Live).await;
             (run.facts.erased, run.fresh) = (erased, true);
             verdict = decide::decide(&run.facts);
+        }
+        if verdict.step.asks_the_provider()
+            && let Some(rest) = context.patience.remaining(&run.facts.subject.key.guest, run.wish(), run.facts.now)
+        {
+            return Ok(Action::requeue(rest));
         }
         if let Progress::Rest(action) = run.take(verdict).await? {
             return Ok(action);

@@ -9,10 +9,10 @@ use std::{
 use rust_decimal::Decimal;
 
 use super::{
-    check_neighbours::neighbours,
-    check_static::{burst_allows, pool_allows},
+    check_neighbours::{Asked, neighbours},
+    check_static::{CLOSED, burst_allows, pool_allows},
     inventory::{Capacity, Host, Offering, Pool, World},
-    outcome::{Lane, Plan},
+    outcome::{Cause, Lane, Plan},
     request::{Bound, GuestState},
 };
 use crate::api::money::{HOURS_PER_MONTH, Money};
@@ -61,11 +61,23 @@ pub fn check(world: &World, plan: &Plan) -> Vec<Violation> {
     let mut situation = Situation { world, pools, hosts, places, fresh, found: Vec::new() };
     situation.complete(plan);
     situation.bind(plan, &by_uid);
+    neighbours(&mut situation, &Asked::ALL);
+    let newly_bound = std::mem::replace(&mut situation.fresh, vec![false; world.guests.len()]);
     situation.follow_moves(plan, &by_uid);
+    // Who must leave goes although that upsets a spread or those left behind; who need not, does not.
+    neighbours(&mut situation, &Asked::APART);
+    let forced = plan.moves.iter().filter(|m| !matches!(m.cause, Cause::ReturnHome | Cause::Saving));
+    let forced: HashSet<usize> = forced.filter_map(|m| by_uid.get(m.guest.as_str()).copied()).collect();
+    let moved = situation.fresh.clone();
+    for at in forced {
+        situation.fresh[at] = false;
+    }
+    neighbours(&mut situation, &Asked::ALL);
+    situation.fresh = moved.iter().zip(newly_bound).map(|(moved, bound)| *moved || bound).collect();
     situation.statics(plan, &by_uid);
     situation.capacity();
     situation.limits(plan);
-    neighbours(&mut situation);
+    situation.found.dedup();
     situation.found
 }
 
@@ -155,7 +167,8 @@ impl<'a> Situation<'a> {
                 continue;
             };
             let broken = pool_allows(pool, guest, self.world.now);
-            for what in broken {
+            let was_there = guest.bound.as_ref().is_some_and(|b| b.pool == place.pool);
+            for what in broken.into_iter().filter(|what| !was_there || !CLOSED.contains(what)) {
                 self.say(&guest.uid, format!("in {}: {what}", place.pool));
             }
             if let Err(what) = self.fits_offer(guest, place) {
@@ -254,7 +267,8 @@ impl<'a> Situation<'a> {
         for pool in &self.world.pools {
             let there: Vec<usize> =
                 (0..self.places.len()).filter(|at| self.places[*at].is_some_and(|p| p.pool == pool.name)).collect();
-            if !there.iter().any(|at| self.fresh[*at]) {
+            let came = |at: &usize| self.world.guests[*at].bound.as_ref().is_none_or(|b| b.pool != pool.name);
+            if !there.iter().any(came) {
                 continue;
             }
             let (mut vcpus, mut memory, mut spend) = (0u64, 0u64, Some(Decimal::ZERO));
@@ -262,7 +276,8 @@ impl<'a> Situation<'a> {
             for &at in there.iter().filter(|at| self.world.guests[**at].powered_on) {
                 let guest = &self.world.guests[at];
                 let offer = self.places[at].and_then(|p| self.offer(p));
-                let size = offer.map_or((u64::from(guest.size.vcpus), guest.size.memory.0), |o| (o.vcpus.into(), o.memory.0));
+                let size =
+                    offer.map_or((u64::from(guest.size.vcpus), guest.size.memory.0), |o| (o.vcpus.into(), o.memory.0));
                 (vcpus, memory) = (vcpus + size.0, memory + size.1);
                 match lanes.get(guest.uid.as_str()) {
                     Some(Lane::Included) => included = (included.0 + size.0, included.1 + size.1),

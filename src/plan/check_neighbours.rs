@@ -21,9 +21,23 @@ enum Domain<'a> {
 /// Who is where: guests of a workload by place.
 type Counts<'a> = HashMap<Domain<'a>, Vec<usize>>;
 
-pub(super) fn neighbours(situation: &mut Situation<'_>) {
-    spreads(situation);
-    affinities(situation);
+/// Which rules are asked for.
+pub(super) struct Asked {
+    /// Spread and nearness: judged when a guest is placed or moved at will.
+    all: bool,
+}
+
+impl Asked {
+    pub(super) const ALL: Self = Self { all: true };
+    pub(super) const APART: Self = Self { all: false };
+}
+
+/// Judges the fresh guests of the situation by those around them.
+pub(super) fn neighbours(situation: &mut Situation<'_>, asked: &Asked) {
+    if asked.all {
+        spreads(situation);
+    }
+    affinities(situation, asked);
     dedicated(situation);
 }
 
@@ -113,12 +127,10 @@ fn spreads(situation: &mut Situation<'_>) {
                 let open = eligible(situation, &spread.topology, at);
                 let least = open.iter().map(|d| counts.get(d).map_or(0, Vec::len)).min().unwrap_or(0);
                 let most = least + spread.max_skew.max(1) as usize;
-                let broken = counts
-                    .values()
-                    .any(|there| there.len() > most && there.iter().any(|at| situation.fresh[*at]));
-                let nowhere = guests
-                    .iter()
-                    .any(|at| situation.fresh[*at] && domain(situation, &spread.topology, *at).is_none());
+                let broken =
+                    counts.values().any(|there| there.len() > most && there.iter().any(|at| situation.fresh[*at]));
+                let nowhere =
+                    guests.iter().any(|at| situation.fresh[*at] && domain(situation, &spread.topology, *at).is_none());
                 if broken || nowhere {
                     situation.say(&guest.workload, format!("spread over {:?} broken", spread.topology));
                 }
@@ -127,7 +139,7 @@ fn spreads(situation: &mut Situation<'_>) {
     }
 }
 
-fn affinities(situation: &mut Situation<'_>) {
+fn affinities(situation: &mut Situation<'_>, asked: &Asked) {
     let workloads = by_workload(situation);
     let none = Vec::new();
     for ((namespace, _), guests) in &workloads {
@@ -135,7 +147,7 @@ fn affinities(situation: &mut Situation<'_>) {
         for &at in guests {
             let guest = &situation.world.guests[at];
             for term in &guest.policy.affinity {
-                if !seen.insert(term) {
+                if !seen.insert(term) || (term.kind == Side::Near && !asked.all) {
                     continue;
                 }
                 let holders: Vec<usize> = guests
@@ -182,12 +194,7 @@ fn far_from(
 }
 
 /// Pairs of a holder and a target in one place, of which one is fresh.
-fn together(
-    situation: &Situation<'_>,
-    topology: &Topology,
-    holders: &[usize],
-    targets: &Counts<'_>,
-) -> Vec<usize> {
+fn together(situation: &Situation<'_>, topology: &Topology, holders: &[usize], targets: &Counts<'_>) -> Vec<usize> {
     let mut found = Vec::new();
     for &at in holders {
         let Some(there) = domain(situation, topology, at).and_then(|d| targets.get(&d)) else { continue };

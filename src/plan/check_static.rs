@@ -7,14 +7,17 @@ use super::{
     request::{Burst, GuestState, Isolation},
 };
 
+/// What keeps out new guests only.
+pub(super) const CLOSED: [&str; 2] = ["the pool takes no guests", "the pool has refused it"];
+
 /// What a guest breaks by living in a pool, whatever else lives there.
 pub(super) fn pool_allows(pool: &Pool, guest: &GuestState, now: Timestamp) -> Vec<&'static str> {
     let mut broken = never_allowed(pool, guest);
     if pool.cordoned || pool.drain || !matches!(pool.health, Health::Ready) {
-        broken.push("the pool takes no guests");
+        broken.push(CLOSED[0]);
     }
     if guest.excluded.iter().any(|e| e.pool == pool.name && e.until > now) {
-        broken.push("the pool has refused it");
+        broken.push(CLOSED[1]);
     }
     broken
 }

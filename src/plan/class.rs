@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{
+    candidate::{Key, floor},
     inventory::{Capacity, Effect},
     model::{Model, index, signed},
     request::{Affinity, GuestState, Side, Spread, WhenUnsatisfiable},
@@ -13,7 +14,7 @@ use super::{
 const AVOIDED_TAINT: i64 = 50;
 
 /// What policy, image, networks, storage and refusals say about each pool.
-pub(super) struct Statics<'w> {
+pub(super) struct Statics {
     /// Pools that fail none of the rules about the pool alone, with the weight of the wishes they do not fulfil.
     pub allowed: Vec<(u32, i64)>,
     /// The others, with what they fail.
@@ -22,12 +23,10 @@ pub(super) struct Statics<'w> {
     pub selected_home: bool,
     /// One of those fails no rule but about room.
     pub allowed_home: bool,
-    /// The guest that stands for all.
-    pub guest: &'w GuestState,
 }
 
-impl<'w> Statics<'w> {
-    pub(super) fn new(model: &Model<'w>, guest: &'w GuestState) -> Self {
+impl Statics {
+    pub(super) fn new(model: &Model<'_>, guest: &GuestState) -> Self {
         let (mut allowed, mut rejected) = (Vec::new(), Vec::new());
         let (mut selected_home, mut allowed_home) = (false, false);
         for (p, pool) in model.world.pools.iter().enumerate() {
@@ -48,7 +47,7 @@ impl<'w> Statics<'w> {
                 rejected.push((index(p), failures));
             }
         }
-        Self { allowed, rejected, selected_home, allowed_home, guest }
+        Self { allowed, rejected, selected_home, allowed_home }
     }
 }
 
@@ -94,6 +93,8 @@ pub(super) struct Choice {
     pub offers: Vec<(u32, Option<i64>)>,
     /// Weight of the wishes that the pool does not fulfil, in percent.
     pub wishes: i64,
+    /// The best that a place there could be.
+    pub floor: Key,
 }
 
 impl<'w> Class<'w> {
@@ -145,22 +146,28 @@ impl<'w> Class<'w> {
         self.spreads.is_empty() && self.near.is_empty() && self.apart.is_empty()
     }
 
-    /// The pools that are allowed, in the order of the world.
+    /// The pools that are allowed, the most promising first.
     pub(super) fn choices(&self, model: &Model<'_>) -> &[Choice] {
         self.options.get_or_init(|| {
             let allowed = &model.statics[self.statics as usize].allowed;
-            allowed.iter().map(|&(pool, wishes)| self.choice(model, pool, wishes)).collect()
+            let mut choices: Vec<_> = allowed.iter().map(|&(pool, wishes)| self.choice(model, pool, wishes)).collect();
+            choices.sort_by_key(|choice| choice.floor);
+            choices
         })
     }
 
     pub(super) fn choice(&self, model: &Model<'_>, pool: u32, wishes: i64) -> Choice {
-        Choice {
+        let mut choice = Choice {
             pool,
             memory: self.memory(model, pool),
             running: self.running(model, pool),
             offers: self.offers(model, pool),
             wishes,
-        }
+            floor: Key::BEST,
+        };
+        let rented = matches!(model.world_pool(pool).capacity, Capacity::Offerings(_));
+        choice.floor = floor(self, &choice, rented, model.pools[pool as usize].subscribed);
+        choice
     }
 
     /// Memory that it takes on a host of this pool, with overhead.
@@ -200,9 +207,8 @@ impl<'w> Class<'w> {
                 && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
                 && (offer.dedicated || !dedicated)
         };
-        let sizes_count = of_pool.pricing.subscription.is_some()
-            || of_pool.limits.vcpus.is_some()
-            || of_pool.limits.memory.is_some();
+        let sizes_count =
+            of_pool.pricing.subscription.is_some() || of_pool.limits.vcpus.is_some() || of_pool.limits.memory.is_some();
         let mut offers: Vec<(u32, Option<i64>)> = Vec::new();
         for &o in model.pools[pool as usize].offers.iter().filter(fits) {
             let offer = &list[o as usize];

@@ -144,12 +144,12 @@ fn share(model: &Model<'_>, guest: u32, place: Place) -> Decimal {
         return Decimal::ZERO;
     }
     let size = &state.size;
-    let (memory, total) = match (&model.world_pool(place.pool).pricing.subscription, place.lane) {
-        (Some(s), Lane::Included) => (size.memory.0, [s.included_memory.0, s.included_vcpus]),
-        _ => {
-            let total = model.pools[place.pool as usize].total;
-            (model.class(guest).memory(model, place.pool).unsigned_abs(), total.map(i64::unsigned_abs))
-        }
+    let subscription = model.world_pool(place.pool).pricing.subscription.as_ref();
+    let (memory, total) = if let (Some(s), Lane::Included) = (subscription, place.lane) {
+        (size.memory.0, [s.included_memory.0, s.included_vcpus])
+    } else {
+        let total = model.pools[place.pool as usize].total;
+        (model.class(guest).memory(model, place.pool).unsigned_abs(), total.map(i64::unsigned_abs))
     };
     let part = |of: u64, total: u64| if total == 0 { Decimal::ZERO } else { Decimal::from(of) / Decimal::from(total) };
     part(memory, total[0]).max(part(u64::from(size.vcpus), total[1]))

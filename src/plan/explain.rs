@@ -1,14 +1,15 @@
 //! Puts a decision into words for status, conditions, events and the command line; bounded in size whatever the world.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, fmt::Write as _, rc::Rc};
 
 use super::{
     candidate::Candidate,
-    class::Class,
+    class::{Choice, Class},
     cost::decimal,
     ledger::Ledger,
-    outcome::{Explanation, Lane, Reason, Rejected, RunnerUp, Term},
-    request::Objective,
+    outcome::{Cause, Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
+    repair::Changes,
+    request::{Bound, Objective},
     rule::{Failure, PaidFrom, Rule},
     shortage::effort,
     solver::{Decided, ask},
@@ -41,7 +42,9 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let verdict = self.verdict(one);
         let class = self.ledger.model.class(one.guest);
         let at = one.best.map(|best| &*self.ledger.model.world_pool(best.place.pool).name);
-        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at);
+        // A place that had room when it was second best may have been given away since.
+        let next = one.runner_up.map(|next| &*self.ledger.model.world_pool(next.place.pool).name);
+        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at && Some(&*r.pool) != next);
         let listed: Vec<_> = rejected.clone().take(REJECTED_LIMIT).cloned().collect();
         let rejected_more = rejected.count() - listed.len();
         let (reason, message, smallest_change) = match &one.best {
@@ -52,7 +55,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             guest: class_guest(self.ledger, one.guest),
             reason,
             message: bounded(message),
-            score: one.best.map(|best| self.score(class, &best)).unwrap_or_default(),
+            score: one.best.map(|best| self.score(&best)).unwrap_or_default(),
             runner_up: one.best.zip(one.runner_up).map(|(best, next)| RunnerUp {
                 place: super::bound(self.ledger.model, next.place),
                 margin: self.margin(class, &best, &next),
@@ -74,23 +77,23 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let class = model.class(one.guest);
         let statics = &model.statics[class.statics as usize];
         let mut rejected: Vec<Rejected> = Vec::new();
-        let mut judge = |pool: u32, mut failures: Vec<Failure>| {
-            let choice = class.choice(model, pool, 0);
-            if let Some(bound) = ask.pool.filter(|bound| *bound != pool) {
-                let name = &model.world_pool(bound).name;
-                let short = format!("not where it is bound to ({name})");
-                failures.push(Failure::new(Rule::Bound, name, &model.world_pool(pool).name, short));
+        let mut judge = |choice: &Choice, mut failures: Vec<Failure>| {
+            let name = &model.world_pool(choice.pool).name;
+            if let Some(bound) = ask.pool.filter(|bound| *bound != choice.pool) {
+                let home = &model.world_pool(bound).name;
+                let short = format!("not where it is bound to ({home})");
+                failures.push(Failure::new(Rule::Bound, home, name, short));
             }
-            failures.extend(self.ledger.shortages(ask, class, &choice, one.paid_from));
+            failures.extend(self.ledger.shortages(ask, class, choice, one.paid_from));
             if !failures.is_empty() {
-                rejected.push(Rejected { pool: model.world_pool(pool).name.clone(), failures });
+                rejected.push(Rejected { pool: name.clone(), failures });
             }
         };
-        for &(pool, _) in &statics.allowed {
-            judge(pool, Vec::new());
+        for choice in class.choices(model) {
+            judge(choice, Vec::new());
         }
         for (pool, failures) in &statics.rejected {
-            judge(*pool, failures.clone());
+            judge(&class.choice(model, *pool, 0), failures.clone());
         }
         rejected.sort_by(|a, b| (effort(&a.failures), &a.pool).cmp(&(effort(&b.failures), &b.pool)));
         let verdict = Rc::new(Verdict { rejected });
@@ -104,12 +107,12 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let place = super::bound(model, best.place);
         let mut text = format!("Placed on {}", place.pool);
         if let Some(host) = &place.host {
-            text.push_str(&format!("/{host}"));
+            let _ = write!(text, "/{host}");
         }
         if let Some(instance_type) = &place.instance_type {
-            text.push_str(&format!(" ({instance_type})"));
+            let _ = write!(text, " ({instance_type})");
         }
-        text.push_str(&format!(": {}, {}", best.place.lane, self.price(best)));
+        let _ = write!(text, ": {}, {}", best.place.lane, self.price(best));
         if best.place.lane != Lane::Paid {
             text.push_str(" marginal");
         }
@@ -117,7 +120,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             Some(next) => {
                 let at = super::bound(model, next.place);
                 let what = at.instance_type.map(|t| format!("{t}, ")).unwrap_or_default();
-                text.push_str(&format!("; next best {} ({what}{})", at.pool, self.price(next)));
+                let _ = write!(text, "; next best {} ({what}{})", at.pool, self.price(next));
             }
             None => text.push_str("; no other pool fits"),
         }
@@ -131,13 +134,13 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         format!("{} {}/h", decimal(of.running), self.ledger.model.rates.currency())
     }
 
-    fn score(&self, class: &Class<'_>, best: &Candidate) -> Vec<Term> {
+    fn score(&self, best: &Candidate) -> Vec<Term> {
         let mut terms = vec![Term { name: "price", value: self.price(best) }];
         if best.wishes > 0 {
             terms.push(Term { name: "unfulfilled wishes", value: format!("{} %", best.wishes) });
         }
         if best.place.lane != Lane::Paid {
-            terms.push(Term { name: "left over", value: permille(leftover(class, best)) });
+            terms.push(Term { name: "left over", value: permille(best.leftover) });
         }
         terms
     }
@@ -156,15 +159,19 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             return Term { name: "lane", value: next.place.lane.to_string() };
         }
         let names = match class.guest.policy.objective {
-            Objective::Cost => ["running cost", "wishes", "left over"],
-            Objective::Performance | Objective::Density => ["wishes", "left over", "running cost"],
+            Objective::Cost => ["running cost with wishes", "wishes", "left over"],
+            Objective::Performance => ["wishes", "left over", "running cost"],
+            Objective::Density => ["wishes", "occupied later", "left over"],
         };
         let at = (0..3).find(|t| best.key.terms[*t] != next.key.terms[*t]);
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
         let by = next.key.terms[at] - best.key.terms[at];
         let value = match names[at] {
-            "running cost" => money(by),
+            "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
+            "occupied later" if !class.near.is_empty() => "less room beside it".into(),
+            "occupied later" => "a host that was occupied later, or is empty".into(),
+            "left over" if !class.near.is_empty() => "room beside it, or a looser fit".into(),
             _ => permille(by),
         };
         Term { name: names[at], value }
@@ -181,14 +188,6 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             broken.push("spread (ScheduleAnyway)".into());
         }
         broken
-    }
-}
-
-fn leftover(class: &Class<'_>, best: &Candidate) -> i64 {
-    match class.guest.policy.objective {
-        Objective::Cost => best.key.terms[2],
-        Objective::Performance => -best.key.terms[1],
-        Objective::Density => best.key.terms[1],
     }
 }
 
@@ -269,6 +268,47 @@ fn change(failure: &Failure) -> String {
         Rule::Spread => format!("make room in the emptiest places, or allow more skew ({short})"),
         Rule::Near | Rule::Apart => format!("relax the affinity ({short})"),
     }
+}
+
+/// Explains the guests that are to move, and those that ought to and cannot.
+pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
+    let why = |cause: Cause| match cause {
+        Cause::Overload => "its host has promised more than it has",
+        Cause::Drain => "its host or pool is being emptied",
+        Cause::BrokenRule => "a rule is broken where it is",
+        Cause::ReturnHome => "there has been room at home for long enough",
+        Cause::Saving => "it costs much less there",
+        Cause::Density => "its host can be emptied",
+        Cause::MakeRoom => "it makes room for another",
+    };
+    let told = |guest: String, reason: Reason, message: String| Explanation {
+        guest,
+        reason,
+        message: bounded(message),
+        score: Vec::new(),
+        runner_up: None,
+        broken_wishes: Vec::new(),
+        rejected: Vec::new(),
+        rejected_more: 0,
+        smallest_change: None,
+    };
+    let name = |place: &Bound| {
+        let rest = place.host.iter().chain(&place.instance_type).map(|part| format!("/{part}"));
+        format!("{}{}", place.pool, rest.collect::<String>())
+    };
+    let going = moves.iter().map(|step| {
+        let how = match step.how {
+            How::Live => "To be moved live",
+            How::Proposed => "Proposed to be moved",
+        };
+        let text = format!("{how} from {} to {}: {}", name(&step.from), name(&step.to), why(step.cause));
+        told(step.guest.clone(), Reason::ToBeMoved, text)
+    });
+    let stuck = changes.stuck.iter().map(|&(guest, cause)| {
+        let text = format!("Has to stay although {}: no other place fits", why(cause));
+        told(class_guest(ledger, guest), Reason::CannotLeave, text)
+    });
+    going.chain(stuck).collect()
 }
 
 /// The text, cut at the limit between two characters.

@@ -56,6 +56,9 @@ pub(super) struct Ledger<'m, 'w> {
     spent: Vec<i64>,
     places: Vec<Option<Place>>,
     pub residents: Vec<Vec<u32>>,
+    /// For each host, the how-manieth it was to be occupied; empty ones come after all others.
+    occupied: Vec<i64>,
+    occupations: i64,
 }
 
 impl<'m, 'w> Ledger<'m, 'w> {
@@ -74,6 +77,8 @@ impl<'m, 'w> Ledger<'m, 'w> {
             spent: vec![0; model.workloads],
             places: vec![None; model.world.guests.len()],
             residents: vec![Vec::new(); model.hosts.len()],
+            occupied: vec![i64::MAX; model.hosts.len()],
+            occupations: 0,
         };
         // Who came first fills what is included in a subscription.
         let mut bound: Vec<u32> =
@@ -214,9 +219,16 @@ impl<'m, 'w> Ledger<'m, 'w> {
             self.free_rest[h * self.rest + d] -= sign * need;
         }
         if sign > 0 {
+            if self.residents[h].is_empty() {
+                self.occupied[h] = self.occupations;
+                self.occupations += 1;
+            }
             self.residents[h].push(guest);
         } else if let Some(at) = self.residents[h].iter().position(|g| *g == guest) {
             self.residents[h].swap_remove(at);
+            if self.residents[h].is_empty() {
+                self.occupied[h] = i64::MAX;
+            }
         }
         if !self.any_dedicated {
             return;
@@ -234,6 +246,16 @@ impl<'m, 'w> Ledger<'m, 'w> {
     /// What is left of the vCPUs and counted things of a host.
     pub(super) fn free_rest(&self, host: u32) -> &[i64] {
         &self.free_rest[host as usize * self.rest..][..self.rest]
+    }
+
+    /// What is left of those on all hosts, host after host.
+    pub(super) fn all_free_rest(&self) -> &[i64] {
+        &self.free_rest
+    }
+
+    /// How many numbers there are for a host.
+    pub(super) fn free_rest_width(&self) -> usize {
+        self.rest
     }
 
     /// Whether a host has room; nothing else is asked.
@@ -277,6 +299,11 @@ impl<'m, 'w> Ledger<'m, 'w> {
         let budget = class.guest.policy.budget.as_ref()?;
         let budget = self.model.rates.nanos(budget).map_or(0, super::cost::nanos_per_hour);
         Some(budget - self.spent[class.workload as usize])
+    }
+
+    /// The how-manieth host this was to be occupied.
+    pub(super) fn occupied(&self, host: u32) -> i64 {
+        self.occupied[host as usize]
     }
 
     /// Leftover of a host after the class has moved in, summed over memory and vCPUs as parts of the host.

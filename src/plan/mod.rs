@@ -1,7 +1,7 @@
 //! The placement engine: where each guest should live, what it costs, and why.
 //!
-//! Pure: it knows neither Kubernetes nor a socket, and the time and the seed are passed in. The same world and options
-//! always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
+//! Pure: it knows neither Kubernetes nor a socket, the time is passed in, and nothing is left to chance: the same world
+//! and options always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
 //!
 //! # Rules of the house
 //! - A fact that is not known counts as not allowed.
@@ -18,18 +18,23 @@ pub mod check;
 mod check_neighbours;
 mod check_static;
 mod class;
+mod consolidate;
 mod cost;
 pub mod explain;
 pub mod inventory;
 mod ledger;
 mod model;
+mod order;
 pub mod outcome;
+pub mod rehearsal;
+mod repair;
 pub mod request;
 pub mod rule;
 mod search;
 mod shortage;
 mod solver;
 mod topology;
+mod transit;
 
 pub use inventory::{
     Capacity, Effect, Health, Host, Limits, Offering, Overhead, Owned, Pool, Pricing, Subscription, Taint, Tenancy,
@@ -44,6 +49,9 @@ pub use request::{
 };
 pub use rule::{Failure, Rule};
 
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, Place};
 use model::{Model, NONE};
 
@@ -52,15 +60,34 @@ use crate::api::money::Money;
 /// How a decision is made.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seed of whatever is chosen at random.
-    pub seed: u64,
     /// How many steps the search may take beyond the first answer. A step is about a microsecond.
     pub steps: u64,
+    /// Which moves are worth while.
+    pub moves: MoveOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, steps: 200_000 }
+        Self { steps: 200_000, moves: MoveOptions::default() }
+    }
+}
+
+/// Which moves are worth while.
+#[derive(Clone, Debug)]
+pub struct MoveOptions {
+    /// Most moves of one plan; 0 plans none.
+    pub most: usize,
+    /// How much cheaper a paid place must be, in percent, to be worth a move.
+    pub saving_percent: u32,
+    /// How many moves may be spent on emptying hosts of guests that go by density.
+    pub density: usize,
+    /// How long a guest that was moved is not moved again to save money or to return home.
+    pub cool_down: SignedDuration,
+}
+
+impl Default for MoveOptions {
+    fn default() -> Self {
+        Self { most: 100, saving_percent: 20, density: 0, cool_down: SignedDuration::from_mins(30) }
     }
 }
 
@@ -73,42 +100,110 @@ pub fn decide(world: &World, options: &Options) -> Plan {
     let queue = solver::queue(&model);
     let mut decided = solver::greedy(&mut ledger, &queue);
     let (proven, score, bound_score) = search::improve(&mut ledger, &mut decided, options.steps);
+    let mut explainer = explain::Explainer::new(&ledger);
     let mut plan = Plan {
         bindings: Vec::with_capacity(decided.len()),
         unplaced: Vec::new(),
         moves: Vec::new(),
-        explanations: Vec::with_capacity(decided.len()),
+        explanations: decided.iter().map(|one| explainer.explain(one)).collect(),
         home_room: Vec::new(),
         wake_at: None,
         cost_before,
-        cost_after: cost::costs(&model, &ledger),
+        cost_after: Costs::default(),
         proven,
         gap: (!proven).then(|| search::gap(&model, &score, &bound_score)),
     };
-    let mut explainer = explain::Explainer::new(&ledger);
-    for one in &decided {
-        let explanation = explainer.explain(one);
-        let guest = explanation.guest.clone();
-        match one.best {
-            Some(best) => plan.bindings.push(Binding {
-                guest,
-                place: bound(&model, best.place),
-                lane: best.place.lane,
-                hourly: (!best.key.unpriced).then(|| {
-                    let price = cost::marginal(&model, one.guest, best.place).unwrap_or(0);
-                    Money::new(cost::decimal(price), world.currency)
-                }),
-            }),
-            None => {
-                if let rule::PaidFrom::At(at) = one.paid_from {
-                    plan.wake_at = Some(plan.wake_at.map_or(at, |so_far| so_far.min(at)));
-                }
-                plan.unplaced.push(Unplaced { guest, reason: explanation.reason });
-            }
-        }
-        plan.explanations.push(explanation);
+    for (at, one) in decided.iter().enumerate() {
+        enter_decision(&model, one, at, &mut plan);
     }
+    if options.moves.most > 0 {
+        plan_moves(&mut ledger, &options.moves, &mut plan);
+    }
+    plan.wake_for_refusals(world);
+    plan.cost_after = cost::costs(&model, &ledger);
+    debug_assert_eq!(check::check(world, &plan), [], "the plan breaks a rule");
     plan
+}
+
+fn enter_decision(model: &Model<'_>, one: &solver::Decided, at: usize, plan: &mut Plan) {
+    let (guest, reason) = (plan.explanations[at].guest.clone(), plan.explanations[at].reason);
+    if let Some(best) = one.best {
+        plan.bindings.push(binding(model, one.guest, &best));
+        return;
+    }
+    if let rule::PaidFrom::At(at) = one.paid_from {
+        plan.wake_no_later_than(at);
+    }
+    plan.unplaced.push(Unplaced { guest, reason });
+}
+
+/// Finds moves, puts them in order, and takes back those for which there is no order.
+fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Plan) {
+    let model = ledger.model;
+    let found = repair::changes(ledger, options);
+    plan.home_room = found.home_room.iter().map(|g| model.guest(*g).uid.clone()).collect();
+    found.wake_at.into_iter().for_each(|at| plan.wake_no_later_than(at));
+    let moves = found.list.iter().map(|change| (change.guest, change.from, change.to.place)).collect();
+    let (steps, stay) = order::ordered(&mut transit::Transit::before(ledger, &found.list), moves);
+    for step in &steps {
+        let cause = found.list.iter().find(|change| change.guest == step.guest).map_or(Cause::MakeRoom, |c| c.cause);
+        let hosts = step.from.host != NONE && step.to.host != NONE;
+        let first = found.list.iter().any(|change| change.guest == step.guest && change.from == step.from);
+        let original = model.guest(step.guest).bound.clone();
+        plan.moves.push(Move {
+            guest: model.guest(step.guest).uid.clone(),
+            // In the words of the guest, also where its host or instance type is no longer known.
+            from: original.filter(|_| first).unwrap_or_else(|| bound(model, step.from)),
+            to: bound(model, step.to),
+            cause: if step.detour { Cause::MakeRoom } else { cause },
+            wave: step.wave,
+            how: if hosts && step.from.pool == step.to.pool { How::Live } else { How::Proposed },
+        });
+    }
+    for guest in stay {
+        let last = steps.iter().rev().find(|step| step.guest == guest).map(|step| step.to);
+        let first = found.list.iter().find(|change| change.guest == guest).map(|change| change.from);
+        if let Some(place) = last.or(first) {
+            ledger.take_out(guest);
+            ledger.enter(guest, place);
+        }
+    }
+    plan.explanations.extend(explain::moves(ledger, &found, &plan.moves));
+}
+
+impl Plan {
+    /// Places that are not tried for a while may end the wait of a guest without one.
+    fn wake_for_refusals(&mut self, world: &World) {
+        if self.unplaced.is_empty() {
+            return;
+        }
+        let unplaced: HashSet<&str> = self.unplaced.iter().map(|u| u.guest.as_str()).collect();
+        let waiting = world.guests.iter().filter(|g| unplaced.contains(g.uid.as_str()));
+        let refused = waiting.flat_map(|g| &g.excluded).map(|e| e.until);
+        let offerings = world.pools.iter().flat_map(|pool| match &pool.capacity {
+            Capacity::Offerings(list) => list.as_slice(),
+            Capacity::Hosts { .. } => &[],
+        });
+        let times = refused.chain(offerings.filter_map(|o| o.backed_off_until)).filter(|at| *at > world.now);
+        if let Some(at) = times.min() {
+            self.wake_no_later_than(at);
+        }
+    }
+
+    fn wake_no_later_than(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |so_far| so_far.min(at)));
+    }
+}
+
+/// A place for a guest, in the words of the outcome.
+fn binding(model: &Model<'_>, guest: u32, best: &candidate::Candidate) -> Binding {
+    let price = if best.key.unpriced { None } else { cost::marginal(model, guest, best.place) };
+    Binding {
+        guest: model.guest(guest).uid.clone(),
+        place: bound(model, best.place),
+        lane: best.place.lane,
+        hourly: price.map(|nanos| Money::new(cost::decimal(nanos), model.rates.currency())),
+    }
 }
 
 /// A place by its names.

@@ -26,11 +26,13 @@ pub(super) struct Model<'w> {
     pub trackers: Vec<TrackerDef>,
     /// For each workload, who counts its guests.
     pub trackers_of: Vec<Vec<u32>>,
-    pub statics: Vec<Statics<'w>>,
+    pub statics: Vec<Statics>,
     pub classes: Vec<Class<'w>>,
     /// For each guest, its class.
     pub class_of: Vec<u32>,
     pub workloads: usize,
+    /// For each workload, whether guests must be near to it.
+    pub needed: Vec<bool>,
     pool_index: HashMap<&'w str, u32>,
     host_index: HashMap<(u32, &'w str), u32>,
 }
@@ -131,6 +133,7 @@ impl<'w> Model<'w> {
             classes: Vec::new(),
             class_of: Vec::with_capacity(world.guests.len()),
             workloads: 0,
+            needed: Vec::new(),
         };
         for (h, host) in model.hosts.iter().enumerate() {
             if let Capacity::Hosts { hosts, .. } = &world.pools[host.pool as usize].capacity {
@@ -174,6 +177,11 @@ impl<'w> Model<'w> {
             Capacity::Hosts { hosts, .. } => hosts.get(at.number as usize),
             Capacity::Offerings(_) => None,
         }
+    }
+
+    /// Whether the guests of a host are to leave.
+    pub(super) fn evacuates(&self, host: u32) -> bool {
+        self.world_host(host).is_some_and(|h| h.evacuate)
     }
 
     /// Whether a host differs from others of its pool by its labels.
@@ -220,6 +228,7 @@ impl<'w> Model<'w> {
         }
         self.workloads = workloads.len();
         self.trackers_of = vec![Vec::new(); workloads.len()];
+        self.needed = vec![false; workloads.len()];
         self.connect(&workloads, &namespaces);
     }
 
@@ -242,7 +251,11 @@ impl<'w> Model<'w> {
                     .iter()
                     .map(|&workload| self.tracker(&mut trackers, TrackerDef { workload, topology, statics: NONE }))
                     .collect();
-                if term.kind == Side::Apart {
+                if term.kind == Side::Near {
+                    for other in &others {
+                        self.needed[*other as usize] = true;
+                    }
+                } else {
                     apart_from.extend(others.iter().map(|&other| (workload, topology, other)));
                 }
                 let own = term.workloads.contains(&guest.workload);

@@ -91,6 +91,8 @@ pub enum Reason {
     WaitingForRoom,
     /// It is to change places.
     ToBeMoved,
+    /// It ought to change places, and no other fits.
+    CannotLeave,
 }
 
 impl fmt::Display for Reason {
@@ -131,6 +133,8 @@ pub enum Cause {
     ReturnHome,
     /// A better place costs so much less that it is worth the move.
     Saving,
+    /// Its host can be emptied, so that fewer are occupied.
+    Density,
     /// To make room for another move; this guest may be moved a second time.
     MakeRoom,
 }

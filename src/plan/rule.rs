@@ -2,7 +2,10 @@
 //!
 //! Rules about the pool alone are here; rules about what else lives there are asked of the [`super::ledger`].
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -250,7 +253,34 @@ fn joined(names: &BTreeSet<String>, by: &str) -> String {
     }
     let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(by);
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn paid_capacity_waits_for_home_only_where_there_is_one() {
+        let now = Timestamp::UNIX_EPOCH;
+        let after = SignedDuration::from_mins(2);
+        let waits = Policy { burst: Burst::WhenFull { after, return_home: None }, ..Policy::default() };
+        let never = Policy::default();
+        for (policy, selected, allowed, since, expected) in [
+            (&waits, true, true, now, PaidFrom::At(now + after)),
+            (&waits, true, true, now - after, PaidFrom::Now),
+            // No law or label lets it live at home: there is nothing to wait for.
+            (&waits, true, false, now, PaidFrom::Now),
+            (&never, true, true, now - after, PaidFrom::Never),
+            (&never, true, false, now, PaidFrom::Never),
+            // Its selector names paid pools alone.
+            (&never, false, false, now, PaidFrom::Now),
+        ] {
+            assert_eq!(paid_from(policy, selected, allowed, since, now), expected);
+        }
+    }
 }

@@ -113,7 +113,13 @@ fn optimum(ledger: &Ledger<'_, '_>, one: &Decided, penalty: i64) -> Score {
             let mut of_choice: Score = [0, 0, 0, 0, choice.wishes, 0];
             if lane == Lane::Paid || owned {
                 of_choice[1] = i64::from(price.is_none());
-                let at = if lane == Lane::Paid { 2 } else if by_cost { 3 } else { 5 };
+                let at = if lane == Lane::Paid {
+                    2
+                } else if by_cost {
+                    3
+                } else {
+                    5
+                };
                 of_choice[at] = weighed(price.unwrap_or(0));
             }
             best = best.min(of_choice);
@@ -260,7 +266,7 @@ fn make_room(ledger: &mut Ledger<'_, '_>, decided: &mut [Decided], penalties: &P
                     let other = at_of[resident as usize];
                     if other == usize::MAX
                         || ledger.is_counted(resident)
-                        || !would_fit(ledger, class, choice, host, resident)
+                        || !would_fit(ledger, class, choice.memory, host, resident)
                     {
                         continue;
                     }
@@ -278,17 +284,11 @@ fn make_room(ledger: &mut Ledger<'_, '_>, decided: &mut [Decided], penalties: &P
 }
 
 /// Whether a guest would have room on a host were another one gone.
-fn would_fit(
-    ledger: &Ledger<'_, '_>,
-    class: &Class<'_>,
-    choice: &super::class::Choice,
-    host: u32,
-    resident: u32,
-) -> bool {
+pub(super) fn would_fit(ledger: &Ledger<'_, '_>, class: &Class<'_>, memory: i64, host: u32, resident: u32) -> bool {
     let of_resident = ledger.model.class(resident);
     let pool = ledger.model.hosts[host as usize].pool;
     let rest = ledger.free_rest(host).iter().zip(&class.need).zip(&of_resident.need);
-    ledger.free_memory[host as usize] + of_resident.memory(ledger.model, pool) >= choice.memory
+    ledger.free_memory[host as usize] + of_resident.memory(ledger.model, pool) >= memory
         && rest.into_iter().all(|((free, need), freed)| *need == 0 || free + freed >= *need)
 }
 

@@ -63,11 +63,6 @@ impl Tracker {
         index(self.histogram.iter().position(|n| *n > 0).unwrap_or(0))
     }
 
-    /// Every place with guests of the workload.
-    pub(super) fn occupied(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.counts.iter().filter(|(_, n)| **n > 0).map(|(domain, n)| (*domain, *n))
-    }
-
     pub(super) fn add(&mut self, domain: u32) {
         self.total += 1;
         let count = self.counts.entry(domain).or_insert(0);

@@ -153,7 +153,7 @@ pub fn news(pool: &CloudPool, own: &CloudPoolStatus) -> Option<News> {
     let well = ready.status == "True";
     Some(News {
         warning: !well,
-        reason: if well { "PoolReady" } else { "PoolNotReady" },
+        reason: if well { "PoolReady" } else { "PoolNotReady" }.to_owned(),
         action: "Observe",
         note: ready.message.clone(),
     })

@@ -22,7 +22,7 @@ pub mod xapi;
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
     Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
-    Network, ObservedGuest, Owner, Power, Stage, StopMode,
+    Network, ObservedGuest, OfferingAside, Owner, Power, Stage, StopMode,
 };
 
 pub use registry::{Entry, Registry};
@@ -55,6 +55,27 @@ pub trait Provider: Send + Sync + 'static {
     /// Stops the VM and keeps it. Stopped already is success.
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest>;
 
+    /// Puts the VM to sleep, its memory on disk. Asleep already is success; [`Provider::start`] wakes it.
+    async fn suspend(&self, _key: &Key) -> Result<ObservedGuest> {
+        Err(unsupported("suspend the VM"))
+    }
+
+    /// Moves the running VM to another host of its pool without stopping it. There already is success.
+    async fn migrate(&self, _key: &Key, _host: &str) -> Result<ObservedGuest> {
+        Err(unsupported("migrate the VM"))
+    }
+
+    /// Makes a VM that is there already the guest's, as it is and without touching it otherwise. The guest's already is
+    /// success; another guest's, or a second one for this guest, is refused.
+    async fn adopt(&self, _key: &Key, _provider_id: &str) -> Result<ObservedGuest> {
+        Err(unsupported("adopt the VM"))
+    }
+
+    /// Gives the guest's VM up, as it is: from then on it is nobody's. Not there is success.
+    async fn release(&self, _key: &Key) -> Result<()> {
+        Err(unsupported("release the VM"))
+    }
+
     /// Removes everything that was made for the guest: the VM in whatever state, its disks, what half-done or repeated
     /// creations left. Call it until it answers [`Deletion::Gone`].
     async fn delete(&self, key: &Key) -> Result<Deletion>;
@@ -66,6 +87,15 @@ pub trait Provider: Send + Sync + 'static {
     /// [`Provider::find`] taken as the end of it.
     fn settling_time(&self) -> Duration;
 
+    /// Rented types that are put aside because they had no room lately. Known without asking the provider.
+    fn set_aside(&self) -> Vec<OfferingAside> {
+        Vec::new()
+    }
+
     /// Ends sessions and background work. Operations after it fail with [`ErrorKind::Unavailable`].
     async fn close(&self);
+}
+
+fn unsupported(act: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Invalid, act, "this provider cannot do that")
 }

@@ -1,6 +1,6 @@
 //! The values that go to and come from providers.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::api::quantity::Bytes;
 
@@ -213,6 +213,19 @@ pub struct ImageFact {
     pub id: String,
     /// Its name.
     pub name: String,
+}
+
+/// A rented type that had no room lately and is better not tried for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferingAside {
+    /// The type.
+    pub instance_type: String,
+    /// The zone it was asked for in. `None`: the provider was free to choose.
+    pub zone: Option<String>,
+    /// For how much longer.
+    pub remaining: Duration,
+    /// The provider's own code, such as `InsufficientInstanceCapacity`.
+    pub code: String,
 }
 
 /// What a pool has.

@@ -18,7 +18,7 @@ pub struct News {
     /// Is it something to worry about.
     pub warning: bool,
     /// Why, as one `CamelCase` word.
-    pub reason: &'static str,
+    pub reason: String,
     /// What was done, as one `CamelCase` word.
     pub action: &'static str,
     /// In a sentence.
@@ -40,7 +40,7 @@ impl Herald {
     pub async fn say<K: Resource<DynamicType = ()>>(&self, object: &K, news: News) {
         let event = Event {
             type_: if news.warning { EventType::Warning } else { EventType::Normal },
-            reason: news.reason.to_owned(),
+            reason: news.reason,
             note: Some(cut(news.note, MAX_NOTE)),
             action: news.action.to_owned(),
             secondary: None,

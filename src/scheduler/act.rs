@@ -8,8 +8,8 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    Assumed, Scheduler,
-    gather::{Picture, incarnation},
+    Scheduler,
+    gather::{Assumed, Picture, incarnation},
     status::{self, OwnStatus},
 };
 use crate::{
@@ -97,12 +97,7 @@ fn api_binding(picture: &Picture<'_>, guest: &Guest, binding: &plan::Binding) ->
 /// One Event for each change of mind: not when only a number in the reasons changed.
 async fn announce(scheduler: &Scheduler, guest: &Arc<Guest>, explanation: &Explanation) {
     let old = guest.status.as_ref().and_then(|status| condition::find(&status.conditions, Kind::Placed));
-    let reason: &'static str = match explanation.reason {
-        plan::Reason::Placed => "Placed",
-        plan::Reason::NoPoolFits => "NoPoolFits",
-        plan::Reason::WaitingForRoom => "WaitingForRoom",
-        plan::Reason::ToBeMoved => "ToBeMoved",
-    };
+    let reason = explanation.reason.to_string();
     if old.is_some_and(|old| old.reason == reason) && reason != "Placed" {
         return;
     }

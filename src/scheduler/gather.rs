@@ -3,26 +3,28 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use jiff::Timestamp;
 use kube::ResourceExt as _;
-use rust_decimal::Decimal;
 
-use super::Assumed;
+use super::{
+    policy::policy,
+    pools::{self, Namespaces, named_hosts},
+};
 use crate::{
     api::{
         CloudPool, Guest,
-        cloud_pool::{CloudPoolSpec, CloudPoolStatus, HostStatus},
         condition::{self, Kind},
         guest::Binding,
-        money::{Currency, Money},
-        virtual_workload::{BurstPolicy, Placement, PowerState},
+        money::Currency,
+        virtual_workload::{Placement, PowerState},
     },
     plan::{self, World},
 };
+
+/// Bindings that were written and are not yet in the watch, by the guest's UID.
+pub type Assumed = HashMap<String, Binding>;
 
 /// The world, and what its names stand for.
 pub struct Picture<'g> {
@@ -34,16 +36,12 @@ pub struct Picture<'g> {
     pub host_ids: HashMap<(String, String), String>,
 }
 
-/// How long a guest waits for room on owned hardware when its workload does not say.
-const DEFAULT_BURST: SignedDuration = SignedDuration::from_mins(2);
-/// Virtual processors for each physical one when a pool does not say.
-const DEFAULT_OVERCOMMIT: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
-
 /// Draws the picture. `None`: there is nothing to decide.
 #[must_use]
 pub fn picture<'g>(
     guests: &'g [Arc<Guest>],
     pools: &[Arc<CloudPool>],
+    namespaces: &Namespaces,
     assumed: &mut Assumed,
     now: Timestamp,
 ) -> Option<Picture<'g>> {
@@ -80,7 +78,7 @@ pub fn picture<'g>(
         now,
         currency: currency(&pools)?,
         rates: BTreeMap::new(),
-        pools: pools.iter().map(|pool| plan_pool(pool)).collect(),
+        pools: pools.iter().map(|pool| pools::pool(pool, namespaces)).collect(),
         guests: states,
     };
     let guests = guests.iter().map(|guest| (guest.uid().unwrap_or_default(), guest)).collect();
@@ -165,153 +163,4 @@ fn guest_state(
         movable: false,
         leaving: guest.metadata.deletion_timestamp.is_some(),
     }
-}
-
-fn policy(placement: Option<&Placement>) -> plan::Policy {
-    let placement = placement.cloned().unwrap_or_default();
-    let burst = placement.burst.as_ref();
-    plan::Policy {
-        pool_selector: placement.pool_selector.map(selector).unwrap_or_default(),
-        jurisdictions: placement.jurisdictions.map(|law| law.allow.into_iter().map(|code| code.0).collect()),
-        burst: match burst.map(|burst| burst.policy) {
-            Some(BurstPolicy::Never) => plan::Burst::Never,
-            Some(BurstPolicy::WhenFull) | None => plan::Burst::WhenFull {
-                after: burst.and_then(|burst| burst.after).map_or(DEFAULT_BURST, |span| signed(span.0)),
-                return_home: None,
-            },
-        },
-        ..plan::Policy::default()
-    }
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-fn selector(selector: LabelSelector) -> plan::Selector {
-    let operator = |text: &str| match text {
-        "In" => Some(plan::Operator::In),
-        "NotIn" => Some(plan::Operator::NotIn),
-        "Exists" => Some(plan::Operator::Exists),
-        "DoesNotExist" => Some(plan::Operator::DoesNotExist),
-        _ => None,
-    };
-    let expressions = selector.match_expressions.unwrap_or_default();
-    plan::Selector {
-        match_labels: selector.match_labels.unwrap_or_default(),
-        match_expressions: expressions
-            .into_iter()
-            .map(|expression| plan::Expression {
-                key: expression.key,
-                // An operator that nobody knows selects nothing: better no place than a forbidden one.
-                operator: operator(&expression.operator).unwrap_or(plan::Operator::In),
-                values: expression.values.unwrap_or_default().into_iter().collect(),
-            })
-            .collect(),
-    }
-}
-
-fn plan_pool(pool: &CloudPool) -> plan::Pool {
-    let (spec, status) = (&pool.spec, pool.status.clone().unwrap_or_default());
-    let limits = spec.capacity.as_ref().and_then(|capacity| capacity.limits.clone()).unwrap_or_default();
-    plan::Pool {
-        name: pool.name_any(),
-        labels: pool.labels().clone(),
-        cordoned: spec.cordoned,
-        drain: false,
-        health: health(pool, &status),
-        jurisdiction: Some(spec.location.jurisdiction.clone()),
-        data_classes: BTreeSet::new(),
-        certifications: BTreeSet::new(),
-        images: spec.images.iter().map(|image| image.name.clone()).collect(),
-        networks: spec.networks.iter().map(|network| network.name.clone()).collect(),
-        storages: BTreeSet::new(),
-        tenancy: plan::Tenancy::Anyone,
-        taints: Vec::new(),
-        limits: plan::Limits {
-            guests: limits.guests,
-            vcpus: limits.vcpus.map(u64::from),
-            memory: limits.memory,
-            monthly_spend: None,
-        },
-        cpu_overcommit: overcommit(spec),
-        pricing: plan::Pricing {
-            owned: spec.pricing.owned.as_ref().map(|owned| plan::Owned {
-                capital: Money::new(Decimal::ZERO, owned.currency),
-                depreciation_months: 1,
-                monthly_running: Money { amount: owned.monthly_running_cost, currency: owned.currency },
-            }),
-            subscription: None,
-        },
-        capacity: capacity(pool, spec, &status),
-    }
-}
-
-fn overcommit(spec: &CloudPoolSpec) -> Decimal {
-    let wished = spec.capacity.as_ref().and_then(|capacity| capacity.cpu_overcommit.as_deref());
-    wished.and_then(|text| Decimal::from_str_exact(text).ok()).unwrap_or(DEFAULT_OVERCOMMIT)
-}
-
-fn health(pool: &CloudPool, status: &CloudPoolStatus) -> plan::Health {
-    let ready = condition::find(&status.conditions, Kind::Ready);
-    let reachable = condition::find(&status.conditions, Kind::Reachable);
-    if pool.metadata.deletion_timestamp.is_some() {
-        return plan::Health::NotReady("it is being deleted".to_owned());
-    }
-    match (ready, reachable) {
-        (Some(ready), _) if ready.status == "True" => plan::Health::Ready,
-        (_, Some(reachable)) if reachable.status != "True" => plan::Health::Unreachable(reachable.message.clone()),
-        (Some(ready), _) => plan::Health::NotReady(ready.message.clone()),
-        (None, _) => plan::Health::NotReady("it has not been looked at yet".to_owned()),
-    }
-}
-
-fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) -> plan::Capacity {
-    if let Some(paid) = &spec.pricing.pay_per_use {
-        let offering = |offer: &crate::api::cloud_pool::InstanceType| plan::Offering {
-            instance_type: offer.name.clone(),
-            zone: None,
-            vcpus: offer.vcpus,
-            memory: offer.memory,
-            hourly: Money { amount: offer.hourly, currency: paid.currency },
-            available: true,
-            backed_off_until: None,
-            dedicated: false,
-        };
-        return plan::Capacity::Offerings(paid.instance_types.iter().map(offering).collect());
-    }
-    let overhead = status.guest_overhead.as_ref().map_or_else(plan::Overhead::default, |overhead| plan::Overhead {
-        fixed: overhead.fixed,
-        per_vcpu: overhead.per_vcpu,
-        one_in: u64::from(overhead.memory_divisor),
-    });
-    let hosts = named_hosts(pool).into_iter().map(|(name, host)| plan_host(name, host, overcommit(spec))).collect();
-    plan::Capacity::Hosts { hosts, overhead }
-}
-
-fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host {
-    // Others' virtual processors take their share of the physical ones at the same ratio.
-    let others = (Decimal::from(host.vcpus_others) / overcommit.max(Decimal::ONE)).ceil();
-    plan::Host {
-        name,
-        memory: host.allocatable_memory,
-        vcpus: host.cpus.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX)),
-        resources: BTreeMap::new(),
-        enabled: host.schedulable,
-        evacuate: false,
-        foreign_guests: None,
-        labels: BTreeMap::new(),
-    }
-}
-
-/// The hosts of a pool by a name that only one of them has.
-fn named_hosts(pool: &CloudPool) -> Vec<(String, &HostStatus)> {
-    let hosts = pool.status.as_ref().map_or(&[][..], |status| &status.hosts);
-    let mut times: HashMap<&str, u32> = HashMap::new();
-    hosts.iter().for_each(|host| *times.entry(&host.name).or_default() += 1);
-    let name = |host: &HostStatus| match times.get(host.name.as_str()) {
-        Some(1) => host.name.clone(),
-        _ => format!("{} ({})", host.name, host.id),
-    };
-    hosts.iter().map(|host| (name(host), host)).collect()
 }

@@ -5,20 +5,24 @@
 
 mod act;
 pub mod gather;
+mod policy;
+pub mod pools;
 pub mod status;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Client, runtime::reflector::Store};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::Store};
+use pools::Namespaces;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    api::{CloudPool, Guest, guest::Binding},
+    api::{CloudPool, Guest},
     plan,
-    runtime::{backoff, chain, events::Herald},
+    runtime::{backoff, chain, events::Herald, watch::Filled},
 };
 
 /// What the scheduler needs.
@@ -29,16 +33,17 @@ pub struct Scheduler {
     pub guests: Store<Guest>,
     /// The pools as last seen.
     pub pools: Store<CloudPool>,
+    /// The namespaces as last seen, for the pools' tenancy.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Who writes Events.
     pub herald: Herald,
     /// The clock.
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
+    /// Set when the stores are filled.
+    pub filled: Vec<Filled>,
 }
-
-/// Bindings that were written and are not yet in the watch, by the guest's UID.
-pub type Assumed = HashMap<String, Binding>;
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
@@ -46,9 +51,14 @@ const GATHERING: Duration = Duration::from_millis(20);
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        self.guests.wait_until_ready().await.ok();
-        self.pools.wait_until_ready().await.ok();
-        let mut assumed = Assumed::new();
+        let filled = async {
+            for store in &self.filled {
+                store.wait().await;
+            }
+        };
+        // Decisions on half a picture would be wrong ones.
+        tokio::select! { () = filled => {}, () = shutdown.cancelled() => return }
+        let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {
             let wake = match self.round(&mut assumed).await {
@@ -72,14 +82,18 @@ impl Scheduler {
     }
 
     /// One round. Returns when to decide again though nothing changed.
-    async fn round(&self, assumed: &mut Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
+    async fn round(&self, assumed: &mut gather::Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
         let guests = self.guests.state();
-        let picture = gather::picture(&guests, &self.pools.state(), assumed, (self.now)());
+        let picture = gather::picture(&guests, &self.pools.state(), &self.namespaces(), assumed, (self.now)());
         let Some(picture) = picture else { return Ok(None) };
         let plan = plan::decide(&picture.world, &plan::Options::default());
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
         act::carry_out(self, &picture, &plan, assumed).await?;
         Ok(plan.wake_at)
+    }
+
+    fn namespaces(&self) -> Namespaces {
+        self.namespaces.state().iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect()
     }
 }
 

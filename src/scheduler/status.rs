@@ -43,7 +43,9 @@ impl OwnStatus {
 pub fn after(old: &GuestStatus, explanation: &Explanation, hourly: Option<Money>, now: Timestamp) -> OwnStatus {
     let reason = explanation.reason.to_string();
     let claim = match explanation.reason {
-        Reason::Placed | Reason::ToBeMoved => Claim::yes(Kind::Placed, reason, explanation.message.clone()),
+        Reason::Placed | Reason::ToBeMoved | Reason::CannotLeave => {
+            Claim::yes(Kind::Placed, reason, explanation.message.clone())
+        }
         Reason::NoPoolFits | Reason::WaitingForRoom => Claim::no(Kind::Placed, reason, explanation.message.clone()),
     };
     let rejected = explanation.rejected.iter().map(|rejected| {

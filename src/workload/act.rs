@@ -43,7 +43,7 @@ pub(super) async fn carry_out(
             Ok(_) => {
                 let news = News {
                     warning: false,
-                    reason: "ScaledIn",
+                    reason: "ScaledIn".to_owned(),
                     action: "Delete",
                     note: format!("{name} goes: {} guests are wished", workload.spec.replicas),
                 };

@@ -16,14 +16,24 @@ import (
 	"go.uber.org/zap"
 )
 
-// Below the data directory. A socket's path may have 107 bytes at most.
 const (
 	etcdSocket = "etcd.sock"
 	peerSocket = "peer.sock"
+	// What fits into sockaddr_un with its closing zero: unix(7).
+	maxSocketPath = 107
 )
 
+// socketDir returns where the sockets go: into the data directory, or where its
+// path is too long for a socket's into a temporary one.
+func socketDir(dir string) (string, error) {
+	if len(filepath.Join(dir, etcdSocket)) <= maxSocketPath {
+		return dir, nil
+	}
+	return os.MkdirTemp("", "controlplane-")
+}
+
 // startEtcd starts the one member and returns the endpoint for the API server.
-func startEtcd(dir string, noFsync bool) (*embed.Etcd, string, error) {
+func startEtcd(dir, sockets string, noFsync bool) (*embed.Etcd, string, error) {
 	c := embed.NewConfig()
 	c.Name = "default"
 	c.Dir = filepath.Join(dir, "etcd")
@@ -32,8 +42,8 @@ func startEtcd(dir string, noFsync bool) (*embed.Etcd, string, error) {
 	c.UnsafeNoFsync = noFsync
 	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "5m"
 	c.QuotaBackendBytes = 4 << 30
-	client := url.URL{Scheme: "unix", Path: filepath.Join(dir, etcdSocket)}
-	peer := url.URL{Scheme: "unix", Path: filepath.Join(dir, peerSocket)}
+	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, etcdSocket)}
+	peer := url.URL{Scheme: "unix", Path: filepath.Join(sockets, peerSocket)}
 	for _, u := range []url.URL{client, peer} { // left behind by a killed process
 		if err := os.Remove(u.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, "", err

@@ -88,7 +88,7 @@ func run(o options, start time.Time) (err error) {
 	if err := writeKubeconfig(d.kubeconfig, port, p); err != nil {
 		return err
 	}
-	etcd, endpoint, err := startEtcd(d.root, o.noFsync)
+	etcd, endpoint, err := startEtcd(d.root, d.sockets, o.noFsync)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func tuneCollector() {
 }
 
 // dataDir is the folder that holds everything a run writes.
-type dataDir struct{ root, kubeconfig string }
+type dataDir struct{ root, sockets, kubeconfig string }
 
 func openDataDir(o options) (*dataDir, error) {
 	root, err := filepath.Abs(o.dataDir)
@@ -197,7 +197,11 @@ func openDataDir(o options) (*dataDir, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	d := &dataDir{root: root, kubeconfig: o.kubeconfig}
+	sockets, err := socketDir(root)
+	if err != nil {
+		return nil, err
+	}
+	d := &dataDir{root: root, sockets: sockets, kubeconfig: o.kubeconfig}
 	if d.kubeconfig == "" {
 		d.kubeconfig = d.path("admin.kubeconfig")
 	}
@@ -214,16 +218,18 @@ func (d *dataDir) markReady() error {
 // leave takes away what must not outlive the process, and with ephemeral all
 // else that it wrote. A folder that others wrote to as well stays.
 func (d *dataDir) leave(ephemeral bool) error {
-	gone := []string{"ready", etcdSocket, peerSocket}
+	gone := []string{d.path("ready"), filepath.Join(d.sockets, etcdSocket), filepath.Join(d.sockets, peerSocket)}
+	if d.sockets != d.root {
+		gone = append(gone, d.sockets)
+	}
 	if ephemeral {
-		gone = append(gone, "etcd", "pki")
+		gone = append(gone, d.path("etcd"), d.path("pki"), d.kubeconfig)
 	}
 	var errs []error
-	for _, name := range gone {
-		errs = append(errs, os.RemoveAll(d.path(name)))
+	for _, path := range gone {
+		errs = append(errs, os.RemoveAll(path))
 	}
 	if ephemeral {
-		errs = append(errs, os.RemoveAll(d.kubeconfig))
 		if err := os.Remove(d.root); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 			errs = append(errs, err)
 		}

@@ -115,7 +115,7 @@ impl Api {
             if error.kind == ErrorKind::Throttled {
                 self.limiter.drain(action.class(), Instant::now());
             }
-            match pause(effect, error.kind, attempts, rand::random()) {
+            match pause(effect, error.kind, attempts, self.deadline, rand::random()) {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
                 Some(pause) => return Err(error.with_retry_after(pause)),
                 None => return Err(error),
@@ -142,42 +142,44 @@ impl Api {
     }
 }
 
-/// How long to wait before the same call is sent again. `None`: it is not sent again. Waits grow from a third of a
-/// second, doubled each time, to at most 5 s; `dice` in 0..1 spreads them over their upper half.
-fn pause(effect: Effect, kind: ErrorKind, attempts: u32, dice: f64) -> Option<Duration> {
+/// How long to wait before the same call is sent again. `None`: it is not sent again. Waits begin with a hundredth of the
+/// deadline and double each time, to at most a sixth of it; `dice` in 0..1 spreads them over their upper half.
+fn pause(effect: Effect, kind: ErrorKind, attempts: u32, deadline: Duration, dice: f64) -> Option<Duration> {
     let most = match (kind, effect) {
         (ErrorKind::Throttled, _) => THROTTLED_ATTEMPTS,
         (ErrorKind::Unavailable, Effect::Read) => READ_ATTEMPTS,
         _ => return None,
     };
-    let full = (0.3 * f64::from(1_u32 << attempts.min(8)) / 2.0).min(5.0);
-    (attempts < most).then(|| Duration::from_secs_f64(full * (0.5 + dice.clamp(0.0, 1.0) / 2.0)))
+    let full = (deadline / 200 * (1 << attempts.min(8))).min(deadline / 6);
+    (attempts < most).then(|| full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DEADLINE: Duration = Duration::from_secs(30);
+
     #[test]
     fn repeats_only_what_did_nothing() {
         use ErrorKind::{Auth, Capacity, Invalid, NotFound, Throttled, Unavailable, UnknownOutcome};
         for kind in [Capacity, Auth, Invalid, NotFound, UnknownOutcome] {
-            assert_eq!(pause(Effect::Read, kind, 1, 0.5), None, "{kind}");
-            assert_eq!(pause(Effect::Write, kind, 1, 0.5), None, "{kind}");
+            assert_eq!(pause(Effect::Read, kind, 1, DEADLINE, 0.5), None, "{kind}");
+            assert_eq!(pause(Effect::Write, kind, 1, DEADLINE, 0.5), None, "{kind}");
         }
-        assert_eq!(pause(Effect::Write, Unavailable, 1, 0.5), None);
-        assert!(pause(Effect::Read, Unavailable, 1, 0.5).is_some());
-        assert!(pause(Effect::Write, Throttled, 1, 0.5).is_some());
+        assert_eq!(pause(Effect::Write, Unavailable, 1, DEADLINE, 0.5), None);
+        assert!(pause(Effect::Read, Unavailable, 1, DEADLINE, 0.5).is_some());
+        assert!(pause(Effect::Write, Throttled, 1, DEADLINE, 0.5).is_some());
     }
 
     #[test]
     fn waits_grow_and_end() {
-        let waits = |dice| (1..8).map(move |n| pause(Effect::Write, ErrorKind::Throttled, n, dice));
+        let waits = |dice| (1..8).map(move |n| pause(Effect::Write, ErrorKind::Throttled, n, DEADLINE, dice));
         let most: Vec<_> = waits(1.0).flatten().map(|wait| wait.as_millis()).collect();
         assert_eq!(most, [300, 600, 1200, 2400, 4800]);
         for (low, high) in waits(0.0).flatten().zip(waits(1.0).flatten()) {
             assert_eq!(low * 2, high);
         }
-        assert_eq!(pause(Effect::Read, ErrorKind::Unavailable, READ_ATTEMPTS, 0.5), None);
+        assert_eq!(pause(Effect::Read, ErrorKind::Unavailable, READ_ATTEMPTS, DEADLINE, 0.5), None);
     }
 }

@@ -87,7 +87,7 @@ impl Ec2Config {
             encrypt_disks: true,
             deadline: Duration::from_secs(30),
             // Reads follow writes within seconds nearly always; AWS names no bound, and its own tools wait minutes.
-            settling: Duration::from_secs(60),
+            settling: Duration::from_mins(1),
             refresh: Refresh {
                 quick: Duration::from_secs(2),
                 moving: Duration::from_secs(5),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, Tag};
+use aws_sdk_ec2::types::{Filter, Instance, InstanceNetworkInterface as Card, InstanceStateName, Tag};
 
 use super::token;
 use crate::provider::{Key, ObservedGuest, Owner, Power, Stage};
@@ -160,8 +160,8 @@ fn made(instance: &Instance) -> i64 {
 /// Private addresses first, in the order of the cards, then public ones; each once.
 fn addresses(instance: &Instance) -> Vec<IpAddr> {
     let cards = instance.network_interfaces();
-    let card_v4 = cards.iter().flat_map(|nic| nic.private_ip_addresses()).filter_map(|ip| ip.private_ip_address());
-    let card_v6 = cards.iter().flat_map(|nic| nic.ipv6_addresses()).filter_map(|ip| ip.ipv6_address());
+    let card_v4 = cards.iter().flat_map(Card::private_ip_addresses).filter_map(|ip| ip.private_ip_address());
+    let card_v6 = cards.iter().flat_map(Card::ipv6_addresses).filter_map(|ip| ip.ipv6_address());
     let private = instance.private_ip_address().into_iter().chain(card_v4).chain(card_v6);
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in private.chain(instance.public_ip_address()).filter_map(|text| text.parse().ok()) {

@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
+    aside::Aside,
     client::Api,
     convert::{self, Seen},
     snapshot::{Read, Snapshot},
@@ -40,6 +41,7 @@ pub(super) struct Core {
     snapshot: Mutex<Snapshot>,
     touched: Mutex<Option<Instant>>,
     images: Mutex<HashMap<String, Image>>,
+    aside: Mutex<Aside>,
     reading: tokio::sync::Mutex<Option<LastRead>>,
 }
 
@@ -57,6 +59,7 @@ impl Core {
             snapshot: Mutex::new(Snapshot::new(config.settling)),
             touched: Mutex::default(),
             images: Mutex::default(),
+            aside: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             config,
         }
@@ -146,6 +149,11 @@ impl Core {
         let image = self.api.image(act, id).await?;
         locked(&self.images).insert(id.to_owned(), image.clone());
         Ok(image)
+    }
+
+    /// What is put aside for want of room.
+    pub(super) fn aside(&self) -> MutexGuard<'_, Aside> {
+        locked(&self.aside)
     }
 
     /// Terminates instances.

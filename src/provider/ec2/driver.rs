@@ -25,15 +25,16 @@ use super::{
     snapshot::Launch,
 };
 use crate::provider::{
-    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, Power, Provider, ProviderError,
-    Result, StopMode,
+    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power, Provider,
+    ProviderError, Result, StopMode,
 };
 
 /// Version of the API that the SDK speaks. EC2 has had no other since.
 const API_VERSION: &str = "EC2 2016-11-15";
 
-/// Waits between looks for an instance whose launch was not answered.
-const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+/// When to look for an instance whose launch was not answered, in parts of the settling time: now and, since most reads
+/// follow their writes soon, twice more. Who calls has more patience.
+const LOOKS: [f64; 3] = [0.0, 1.0 / 40.0, 1.0 / 20.0];
 
 /// When to come back to an instance that is between two states.
 const MOVING: Duration = Duration::from_secs(3);
@@ -101,19 +102,22 @@ impl Ec2Provider {
         error
     }
 
+    /// EC2 says that what this launch would make was made and terminated. It may not show it any more.
+    async fn terminated_before(&self, act: &str, wish: &GuestWish, error: &ProviderError) -> Result<ObservedGuest> {
+        self.core.look(act, &wish.key.guest).await?;
+        let known = self.core.known(&wish.key).map(|seen| seen.guest);
+        Ok(known.unwrap_or_else(|| convert::terminated(wish.key.clone(), &error.message)))
+    }
+
     /// A launch was not answered, or its token is taken: look before anything else.
     async fn after_launch(&self, act: &str, wish: &GuestWish, mut error: ProviderError) -> Result<ObservedGuest> {
-        let terminated = error.code.as_deref() == Some("IdempotentInstanceTerminated");
-        for wait in LOOKS {
-            sleep(wait).await;
+        for part in LOOKS {
+            sleep(self.core.config.settling.mul_f64(part)).await;
             // A failed look tells nothing: the launch's own outcome stays unknown.
             if self.core.look(act, &wish.key.guest).await.is_ok()
                 && let Some(seen) = self.core.known(&wish.key)
             {
                 return Ok(seen.guest);
-            }
-            if terminated {
-                return Ok(convert::terminated(wish.key.clone(), &error.message));
             }
         }
         error.kind = ErrorKind::UnknownOutcome;
@@ -169,6 +173,8 @@ impl Provider for Ec2Provider {
         }
         let image = core.image(ACT, &wish.image).await?;
         let request = launch::request(&core.config, wish, &image)?;
+        let kind = request.get_instance_type().as_ref().map(ToString::to_string).unwrap_or_default();
+        let zone = wish.zone.as_deref();
         let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
         if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
             let message = "another launch of this guest was not answered and may still turn up";
@@ -180,6 +186,7 @@ impl Provider for Ec2Provider {
                 [instance, ..] if instance.instance_id().is_some() => {
                     let seen = convert::seen(wish.key.clone(), instance);
                     core.wrote(seen.clone());
+                    core.aside().launched(&kind, zone);
                     return Ok(seen.guest);
                 }
                 _ => ProviderError::new(ErrorKind::UnknownOutcome, ACT, "the reply names no instance"),
@@ -187,16 +194,18 @@ impl Provider for Ec2Provider {
             Err(error) => error,
         };
         core.touch();
-        match (error.kind, error.code.as_deref()) {
-            (ErrorKind::UnknownOutcome, _)
-            | (_, Some("IdempotentInstanceTerminated" | "IdempotentParameterMismatch")) => {
-                self.after_launch(ACT, wish, error).await
-            }
-            _ => {
-                core.snapshot().refused(guest, before);
-                Err(error)
-            }
+        let code = error.code.as_deref();
+        if error.kind == ErrorKind::UnknownOutcome || code == Some("IdempotentParameterMismatch") {
+            return self.after_launch(ACT, wish, error).await;
         }
+        core.snapshot().refused(guest, before);
+        if error.kind == ErrorKind::Capacity {
+            core.aside().refused(&kind, zone, code.unwrap_or_default(), Instant::now());
+        }
+        if code == Some("IdempotentInstanceTerminated") {
+            return self.terminated_before(ACT, wish, &error).await;
+        }
+        Err(error)
     }
 
     async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest> {
@@ -250,6 +259,10 @@ impl Provider for Ec2Provider {
 
     fn settling_time(&self) -> Duration {
         self.core.config.settling
+    }
+
+    fn set_aside(&self) -> Vec<OfferingAside> {
+        self.core.aside().current(Instant::now())
     }
 
     async fn close(&self) {

@@ -23,7 +23,8 @@ pub(super) fn request(config: &Ec2Config, wish: &GuestWish, image: &Image) -> Re
     let tagged = |what: ResourceType| TagSpecification::builder().resource_type(what).set_tags(Some(tags.clone()));
     let groups = (!config.security_groups.is_empty()).then(|| config.security_groups.clone());
     let encrypt = config.encrypt_disks.to_string();
-    let mut asked = vec![kind.as_str(), &wish.image, &encrypt, wish.zone.as_deref().unwrap_or_default()];
+    let mut asked =
+        vec![config.owner.0.as_str(), kind, &wish.image, &encrypt, wish.zone.as_deref().unwrap_or_default()];
     asked.extend(config.default_subnet.as_deref().filter(|_| wish.networks.is_empty()));
     asked.extend(wish.networks.iter().map(|network| network.provider_id.as_str()));
     asked.push("groups");
@@ -68,7 +69,11 @@ fn disks(config: &Ec2Config, image: &Image) -> Option<Vec<BlockDeviceMapping>> {
         let (name, ebs) = (mapping.device_name()?, mapping.ebs()?);
         // An image with encrypted snapshots is encrypted anyhow, and EC2 refuses `false` for it.
         let encrypted = config.encrypt_disks.then_some(true).or_else(|| ebs.encrypted().filter(|set| *set));
-        let ebs = EbsBlockDevice::builder().delete_on_termination(true).set_encrypted(encrypted);
+        let ebs = EbsBlockDevice::builder()
+            .delete_on_termination(true)
+            .set_encrypted(encrypted)
+            // EC2 would take it from the image by itself; compatible clouds want to be told.
+            .set_volume_size(ebs.volume_size());
         Some(BlockDeviceMapping::builder().device_name(name).ebs(ebs.build()).build())
     };
     let disks: Vec<_> = image.block_device_mappings().iter().filter_map(disk).collect();

@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENT: Duration = Duration::from_secs(3600);
+    const PATIENT: Duration = Duration::from_hours(1);
 
     #[test]
     fn a_burst_is_free_and_then_the_rate_holds() {

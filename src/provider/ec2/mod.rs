@@ -6,6 +6,7 @@
 //! - An instance of ours that EC2 has terminated is shown as such for about an hour, until EC2 forgets it.
 
 mod action;
+mod aside;
 mod client;
 mod config;
 mod convert;

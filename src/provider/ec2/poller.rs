@@ -75,7 +75,7 @@ mod tests {
         for (since, moving, expected) in [
             (None, false, 15),
             (None, true, 5),
-            (Some(SECOND * 0), false, 2),
+            (Some(Duration::ZERO), false, 2),
             (Some(SECOND * 19), true, 2),
             (Some(SECOND * 20), true, 5),
             (Some(SECOND * 20), false, 15),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::provider::{Power, Stage};
 
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_mins(1);
 
 fn second(n: u64) -> Duration {
     Duration::from_secs(n)

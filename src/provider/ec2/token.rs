@@ -39,8 +39,11 @@ pub(super) fn prefix(key: &Key) -> String {
 pub(super) fn client_token(key: &Key, asked: &[&str]) -> String {
     let prefix = prefix(key);
     // The lengths keep ["ab", "c"] and ["a", "bc"] apart.
-    let parts: String = asked.iter().map(|part| format!("{}:{part};", part.len())).collect();
-    let hash = hex(format!("{FORMAT};{prefix}{parts}").as_bytes(), HASH_LEN);
+    let mut whole = format!("{FORMAT};{prefix}");
+    for part in asked {
+        whole.extend([&part.len().to_string(), ":", part, ";"]);
+    }
+    let hash = hex(whole.as_bytes(), HASH_LEN);
     format!("{prefix}{hash}")
 }
 
@@ -53,9 +56,8 @@ pub(super) fn belongs(key: &Key, token: Option<&str>) -> bool {
 
 fn hex(bytes: &[u8], len: usize) -> String {
     let digest = Sha256::digest(bytes);
-    let mut text: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(len);
-    text
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).take(len).collect()
 }
 
 #[cfg(test)]

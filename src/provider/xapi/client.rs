@@ -12,10 +12,12 @@ use tokio::{
 use super::{
     call_error::CallError,
     config::{Timing, XapiConfig},
+    events::Events,
     records::Record,
     session::{Link, Sessions},
     transport::{RequestError, Transport, TransportError},
     value::Ref,
+    view::{View, table},
 };
 
 /// What happens when a call is made twice.
@@ -45,6 +47,7 @@ pub(super) struct Client {
     transport: Transport,
     pub(super) sessions: Arc<Sessions>,
     calls: Semaphore,
+    pub(super) events: Arc<Events>,
     pub(super) timing: Timing,
 }
 
@@ -52,7 +55,13 @@ impl Client {
     pub(super) fn new(config: &XapiConfig) -> Result<Self, TransportError> {
         let transport = Transport::new(config)?;
         let sessions = Sessions::new(config, transport.clone());
-        Ok(Self { transport, sessions, calls: Semaphore::new(CALLS_AT_ONCE), timing: config.timing })
+        Ok(Self {
+            transport,
+            sessions,
+            calls: Semaphore::new(CALLS_AT_ONCE),
+            events: Events::new(),
+            timing: config.timing,
+        })
     }
 
     /// A call that only reads.
@@ -97,7 +106,7 @@ impl Client {
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
-        params: Vec<Value>,
+        mut params: Vec<Value>,
         nature: Nature,
         limit: Duration,
     ) -> Result<T, CallError> {
@@ -107,17 +116,6 @@ impl Client {
             Ok(Err(_)) => return Err(CallError::Closed),
             Err(_) => return Err(CallError::Unreachable { why: "too many calls are under way".into() }),
         };
-        self.call_unbounded(method, params, nature, until).await
-    }
-
-    /// The same without a place among the calls: for waits that last long and cost the pool nothing.
-    pub(super) async fn call_unbounded<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        mut params: Vec<Value>,
-        nature: Nature,
-        until: Instant,
-    ) -> Result<T, CallError> {
         params.insert(0, Value::Null);
         let mut attempt = 1;
         loop {
@@ -129,7 +127,7 @@ impl Client {
             };
             let step = next_step(&error, nature);
             if step.drop_link {
-                self.sessions.drop_link(link.epoch);
+                self.sessions.drop_link(&link, has_ended(&error));
             }
             let wait = Duration::from_millis(50 << attempt);
             if !step.again || attempt == ATTEMPTS || Instant::now() + wait >= until {
@@ -141,10 +139,45 @@ impl Client {
         }
     }
 
+    /// A read with this very session and no other, tried once.
+    pub(super) async fn call_on<T: DeserializeOwned>(
+        &self,
+        link: &Arc<Link>,
+        method: &str,
+        mut params: Vec<Value>,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        params.insert(0, link.session());
+        self.transport.call(&link.endpoint, method, &params, Instant::now() + limit).await.map_err(|error| {
+            if next_step(&error, Nature::Read).drop_link {
+                self.sessions.drop_link(link, has_ended(&error));
+            }
+            give_up(error, Nature::Read)
+        })
+    }
+
+    /// Everything that a view holds, read now.
+    pub(super) async fn read_all(&self) -> Result<View, CallError> {
+        let (pools, hosts, host_metrics, vms, guest_metrics) =
+            tokio::try_join!(self.all(), self.all(), self.all(), self.all(), self.all())?;
+        Ok(View {
+            pools: table(pools),
+            hosts: table(hosts),
+            host_metrics: table(host_metrics),
+            vms: table(vms),
+            guest_metrics: table(guest_metrics),
+        })
+    }
+
     /// The session in use; logs in where there is none.
     pub(super) async fn link(&self) -> Result<Arc<Link>, CallError> {
         self.sessions.link(Instant::now() + self.timing.login * 3).await
     }
+}
+
+/// Whether the session is no more.
+fn has_ended(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused { fault } if fault.is("SESSION_INVALID"))
 }
 
 /// What to do about a failed request.

@@ -149,7 +149,8 @@ impl XapiProvider {
         found.map(|sr| sr.uuid).ok_or_else(|| ProviderError::new(ErrorKind::Invalid, act, message))
     }
 
-    async fn size(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<(), CallError> {
+    /// Brings a halted VM to the wished size; makes no call where it has it.
+    pub(super) async fn size(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<(), CallError> {
         let limits = shape::memory_limits(wish.memory.0, record);
         if limits != shape::MemoryLimits::of(record) {
             let shape::MemoryLimits { static_min, static_max, dynamic_min, dynamic_max } = limits;

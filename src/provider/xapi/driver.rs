@@ -1,14 +1,20 @@
 //! The XAPI driver behind the provider interface.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::DropGuard;
 
 use super::{
     call_error::{CallError, During},
     client::Client,
     config::XapiConfig,
+    events,
     flights::{Flights, Turns},
     inventory,
     records::Vm,
@@ -20,6 +26,9 @@ use crate::provider::{
     Result, StopMode,
 };
 
+/// As many guests are moved at a time as other managers of such pools allow themselves.
+const MOVES_AT_ONCE: usize = 3;
+
 /// A connection to one XAPI pool.
 pub struct XapiProvider {
     pub(super) client: Arc<Client>,
@@ -27,6 +36,10 @@ pub struct XapiProvider {
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
     pub(super) turns: Turns,
+    /// Places for live migrations.
+    pub(super) moves: Semaphore,
+    /// Ends the background work where the connection is dropped without being closed.
+    _following: DropGuard,
 }
 
 impl XapiProvider {
@@ -46,31 +59,45 @@ impl XapiProvider {
             ProviderError::new(ErrorKind::Invalid, act, why)
         })?;
         client.link().await.during(act)?;
-        Ok(Arc::new(Self {
-            client: Arc::new(client),
+        let client = Arc::new(client);
+        tokio::spawn(events::follow(Arc::clone(&client), Arc::clone(&client.events), config.owner.clone()));
+        let provider = Arc::new(Self {
+            _following: client.events.stop.clone().drop_guard(),
+            client,
             owner: config.owner,
             default_storage: config.default_storage,
             flights: Flights::new(),
             turns: Turns::default(),
-        }))
+            moves: Semaphore::new(MOVES_AT_ONCE),
+        });
+        tokio::spawn(tidy(Arc::downgrade(&provider), provider.changes()));
+        Ok(provider)
     }
 
-    /// The pool as it is now.
+    /// The pool with everything in it that has happened by now: from the followed events where they get there soon, else
+    /// read.
     pub(super) async fn live(&self) -> Result<View, CallError> {
-        let client = &self.client;
-        let (pools, hosts, host_metrics, vms, guest_metrics) =
-            tokio::try_join!(client.all(), client.all(), client.all(), client.all(), client.all())?;
-        Ok(View { pools, hosts, host_metrics, vms, guest_metrics })
+        match self.client.events.barrier(&self.client).await {
+            Some(view) => Ok(Arc::unwrap_or_clone(view)),
+            None => self.client.read_all().await,
+        }
     }
 
-    async fn view(&self, _freshness: Freshness, act: &str) -> Result<View> {
-        self.live().await.during(act)
+    async fn view(&self, freshness: Freshness, act: &str) -> Result<Arc<View>> {
+        let followed = match freshness {
+            Freshness::Cached => self.client.events.cached(),
+            Freshness::Live => None,
+        };
+        match followed {
+            Some(view) => Ok(view),
+            None => self.live().await.map(Arc::new).during(act),
+        }
     }
 
     /// The view with this VM read anew.
     pub(super) async fn refresh(&self, view: &mut View, vm: &Ref<Vm>) -> Result<(), CallError> {
         match self.client.get(vm).await? {
-            Some(record) => view.vms.insert(vm.clone(), record),
+            Some(record) => view.vms.insert(vm.clone(), Arc::new(record)),
             None => view.vms.remove(vm),
         };
         Ok(())
@@ -90,10 +117,29 @@ impl XapiProvider {
     }
 }
 
+/// Removes clones that land late, beside a guest's finished VM: nobody else would look at them before the guest goes.
+async fn tidy(provider: Weak<XapiProvider>, mut changes: BoxStream<'static, Change>) {
+    while let Some(change) = changes.next().await {
+        let Some(provider) = provider.upgrade() else { return };
+        if change == Change::Pool {
+            continue;
+        }
+        let Some(view) = provider.client.events.cached() else { continue };
+        for key in view.crowded(&provider.owner) {
+            let _turn = provider.turns.take(&key.guest).await;
+            match provider.live().await {
+                Ok(view) => provider.sweep(&view, &key).await,
+                Err(error) => tracing::debug!(%error, "surplus clones are looked for again later"),
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Provider for XapiProvider {
     async fn inventory(&self) -> Result<Inventory> {
-        inventory::inventory(&self.view(Freshness::Cached, "read the pool").await?, &self.owner)
+        let view = self.view(Freshness::Cached, "read the pool").await?;
+        inventory::inventory(&view, &self.owner)
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
@@ -116,12 +162,28 @@ impl Provider for XapiProvider {
         self.power_off(key, mode).await
     }
 
+    async fn suspend(&self, key: &Key) -> Result<ObservedGuest> {
+        self.put_to_sleep(key).await
+    }
+
+    async fn migrate(&self, key: &Key, host: &str) -> Result<ObservedGuest> {
+        self.move_to(key, host).await
+    }
+
+    async fn adopt(&self, key: &Key, provider_id: &str) -> Result<ObservedGuest> {
+        self.take_over(key, provider_id).await
+    }
+
+    async fn release(&self, key: &Key) -> Result<()> {
+        self.let_loose(key).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<Deletion> {
         self.remove(key).await
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        futures::stream::pending().boxed()
+        self.client.events.changes()
     }
 
     fn settling_time(&self) -> Duration {
@@ -129,6 +191,7 @@ impl Provider for XapiProvider {
     }
 
     async fn close(&self) {
+        self.client.events.stop.cancel();
         self.client.sessions.close().await;
     }
 }

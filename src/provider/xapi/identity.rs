@@ -82,6 +82,11 @@ fn parse_clone_name(owner: &Owner, text: &str) -> Option<Key> {
     let (identity, people) = rest.split_once(' ')?;
     let (guest, incarnation) = identity.rsplit_once('/')?;
     let (namespace, name) = people.split_once('/')?;
+    // Other clients name a copy after its source, with a suffix that is no Kubernetes name (`_COPY`).
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    if !is_name(namespace) || !is_name(name) {
+        return None;
+    }
     let incarnation = incarnation.parse().ok()?;
     let key = Key { guest: guest.into(), incarnation, namespace: namespace.into(), name: name.into() };
     (clone_name(owner, &key) == text).then_some(key)
@@ -199,7 +204,7 @@ pub(super) mod tests {
         for vm in [
             Vm { is_a_template: false, ..begun("u1") },
             Vm { power_state: "Running".into(), ..begun("u1") },
-            Vm { name_label: format!("{}_COPY", begun("u1").name_label.replace(' ', "  ")), ..begun("u1") },
+            Vm { name_label: format!("{}_COPY", begun("u1").name_label), ..begun("u1") },
         ] {
             assert_eq!(claim(&owner(), &vm), Claim::Foreign, "{}", vm.name_label);
         }

@@ -28,7 +28,12 @@ pub(super) fn inventory(view: &View, owner: &Owner) -> Result<Inventory, Provide
     };
     let mut hosts: Vec<HostInventory> = view.hosts.iter().map(|(r, host)| self::host(view, owner, r, host)).collect();
     hosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let version = view.hosts.get(&pool.master).or_else(|| view.hosts.values().next()).map(version).unwrap_or_default();
+    let version = view
+        .hosts
+        .get(&pool.master)
+        .or_else(|| view.hosts.values().next())
+        .map(|host| version(host))
+        .unwrap_or_default();
     Ok(Inventory { id: pool.uuid.clone(), version, hosts, overhead: OVERHEAD, images: images(view, owner) })
 }
 
@@ -116,7 +121,7 @@ pub(super) fn template<'a>(view: &'a View, owner: &Owner, image: &str) -> Result
     let mut named =
         view.vms.iter().filter(|(_, vm)| is_image(owner, vm) && (vm.uuid == image || vm.name_label == image));
     match (named.next(), named.next()) {
-        (Some(found), None) => Ok(found),
+        (Some((template, record)), None) => Ok((template, record)),
         (Some(_), Some(_)) => {
             let message = format!("several templates are named \"{image}\": write the uuid of one");
             Err(ProviderError::new(ErrorKind::Invalid, act, message))

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::{
     identity::tests::{begun, cloned, complete, key, owner},
     view::tests::view,
@@ -54,8 +56,8 @@ fn ours_and_others_are_counted_apart() {
 fn hosts_that_cannot_take_guests_say_why() {
     let mut pool = view([]);
     let metrics = pool.hosts.values().find(|h| h.name_label == "xcp-h1").unwrap().metrics.clone();
-    pool.host_metrics.get_mut(&metrics).unwrap().live = false;
-    pool.hosts.values_mut().find(|h| h.name_label == "xcp-h2").unwrap().enabled = false;
+    Arc::make_mut(pool.host_metrics.get_mut(&metrics).unwrap()).live = false;
+    Arc::make_mut(pool.hosts.values_mut().find(|h| h.name_label == "xcp-h2").unwrap()).enabled = false;
     pool.host_metrics.remove(&pool.hosts.values().find(|h| h.name_label == "xcp-h3").unwrap().metrics.clone());
     let hosts = inventory(&pool, &owner()).unwrap().hosts;
     assert!(hosts.iter().all(|h| !h.schedulable));

@@ -1,5 +1,7 @@
 //! Pools of Xen hosts, driven through XAPI.
 
+mod alter;
+mod cache;
 mod call_error;
 mod client;
 mod config;
@@ -7,6 +9,7 @@ mod create;
 mod delete;
 mod driver;
 mod endpoint;
+mod events;
 mod fault;
 mod flights;
 mod identity;

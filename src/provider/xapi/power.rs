@@ -1,6 +1,7 @@
 //! Switching guests on and off.
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::{
     call_error::{CallError, During},
@@ -36,12 +37,16 @@ impl XapiProvider {
             }
             _ => not_busy(&record, START)?,
         }
-        let host = wish.host.as_deref().map(|uuid| host_by_uuid(&view, uuid)).transpose()?;
+        if power == Power::Stopped {
+            // A change of size takes effect here: xapi allows it in a halted VM only.
+            self.size(&vm, &record, wish).await.during("size the VM")?;
+        }
+        let host = wish.host.as_deref().map(|uuid| host_by_uuid(&view, uuid, START)).transpose()?;
         match self.switch_on(&vm, power, host.as_ref()).await {
             Ok(()) => {}
             // It was started meanwhile, by whomever: that is what was wished for. The fresh record tells.
             Err(error) if error.is("VM_BAD_POWER_STATE") => {}
-            Err(error) => return Err(self.explain(&view, &vm, error).await),
+            Err(error) => return Err(self.explain(&view, &vm, error, START).await),
         }
         let guest = self.observe_anew(view, &vm, &wish.key, START).await?;
         match guest.power {
@@ -72,19 +77,19 @@ impl XapiProvider {
         }
     }
 
-    /// Why the VM could not be started, with each host's own reason where it is a matter of hosts.
-    async fn explain(&self, view: &View, vm: &Ref<Vm>, error: CallError) -> ProviderError {
+    /// Why the VM could not run there, with each host's own reason where it is a matter of hosts.
+    pub(super) async fn explain(&self, view: &View, vm: &Ref<Vm>, error: CallError, act: &str) -> ProviderError {
         let Some(fault) = error.fault().cloned().filter(is_about_hosts) else {
-            return error.during(START);
+            return error.during(act);
         };
-        let mut hosts: Vec<(&Ref<Host>, &Host)> = view.hosts.iter().collect();
+        let mut hosts: Vec<_> = view.hosts.iter().collect();
         hosts.sort_by(|a, b| a.1.name_label.cmp(&b.1.name_label));
         let reasons = join_all(hosts.iter().map(|(host, record)| async move {
             let answer = self.client.read::<serde_json::Value>("VM.assert_can_boot_here", args![vm, host]).await;
             (record.name_label.clone(), answer.err())
         }))
         .await;
-        refusal(&fault, &reasons)
+        refusal(&fault, &reasons, act)
     }
 
     pub(super) async fn power_off(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
@@ -94,7 +99,9 @@ impl XapiProvider {
         match view.power(&record) {
             Power::Stopped => return Ok(view.observe(&record, key, claim.stage())),
             Power::Unknown => return Err(ProviderError::new(ErrorKind::Unavailable, STOP, "its host does not answer")),
-            Power::Running if mode == StopMode::Soft => {
+            // It was asked already, by an earlier run or by somebody else, and has the time that xapi gives it.
+            Power::Stopping if mode == StopMode::Soft => return Ok(view.observe(&record, key, claim.stage())),
+            Power::Running | Power::Starting if mode == StopMode::Soft => {
                 not_busy(&record, STOP)?;
                 self.shut_down_softly(&vm, &record).await.during(STOP)?;
             }
@@ -106,13 +113,15 @@ impl XapiProvider {
     /// Asks the guest's system, waits for as long as it is given, then cuts the power.
     async fn shut_down_softly(&self, vm: &Ref<Vm>, record: &Vm) -> Result<(), CallError> {
         self.let_go(vm, record).await?;
-        match self.client.run("VM.clean_shutdown", args![vm], self.client.timing.soft_stop).await {
-            Ok(()) => Ok(()),
-            Err(error) if !may_cut_power_after(&error) => Err(error),
-            Err(error) => {
+        let patience = self.client.timing.soft_stop;
+        let begun = Instant::now();
+        match self.client.run("VM.clean_shutdown", args![vm], patience).await {
+            Err(error) if error.is("VM_BAD_POWER_STATE") => Ok(()),
+            Err(error) if may_cut_power_after(&error, begun.elapsed() >= patience) => {
                 tracing::info!(vm = record.uuid, %error, "the guest did not shut down when asked: cutting its power");
                 self.cut_power(vm, record).await
             }
+            other => other,
         }
     }
 
@@ -141,7 +150,7 @@ impl XapiProvider {
     }
 }
 
-fn not_busy(vm: &Vm, act: &str) -> Result<()> {
+pub(super) fn not_busy(vm: &Vm, act: &str) -> Result<()> {
     if vm.current_operations.is_empty() {
         return Ok(());
     }
@@ -150,9 +159,9 @@ fn not_busy(vm: &Vm, act: &str) -> Result<()> {
     Err(ProviderError::new(ErrorKind::Unavailable, act, message).with_retry_after(BUSY_AGAIN))
 }
 
-fn host_by_uuid(view: &View, uuid: &str) -> Result<Ref<Host>> {
+pub(super) fn host_by_uuid(view: &View, uuid: &str, act: &str) -> Result<Ref<Host>> {
     let found = view.hosts.iter().find(|(_, host)| host.uuid == uuid).map(|(r, _)| r.clone());
-    found.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, START, format!("the pool has no host {uuid}")))
+    found.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, act, format!("the pool has no host {uuid}")))
 }
 
 /// `HANDLE_INVALID` of a host other than the one we named.
@@ -164,23 +173,19 @@ fn is_stale_affinity(error: &CallError, asked: Option<&Ref<Host>>) -> bool {
     })
 }
 
-/// What a guest that cannot be asked or does not answer gives. Anything else (a refusal, a lost pool) must not end in a
-/// cut.
-fn may_cut_power_after(error: &CallError) -> bool {
+/// Whether this is what a guest gives that cannot be asked, or one that had its time and did not answer. Anything else (a
+/// refusal, a lost answer) must not end in a cut.
+fn may_cut_power_after(error: &CallError, had_its_time: bool) -> bool {
+    const CANNOT_BE_ASKED: [&str; 3] = ["VM_LACKS_FEATURE", "VM_LACKS_FEATURE_SHUTDOWN", "VM_MISSING_PV_DRIVERS"];
+    const DOES_NOT_ANSWER: [&str; 2] = ["VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT"];
     match error {
         CallError::Refused { fault } => {
-            const CODES: [&str; 6] = [
-                "VM_LACKS_FEATURE",
-                "VM_LACKS_FEATURE_SHUTDOWN",
-                "VM_MISSING_PV_DRIVERS",
-                "VM_SHUTDOWN_TIMEOUT",
-                "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT",
-                "TASK_CANCELLED",
-            ];
-            CODES.contains(&fault.code.as_str())
+            let code = fault.code.as_str();
+            CANNOT_BE_ASKED.contains(&code)
+                || DOES_NOT_ANSWER.contains(&code)
+                || (code == "TASK_CANCELLED" && had_its_time)
         }
-        // Our time ran out and the task could not be cancelled: the guest had its time.
-        CallError::Unknown { .. } => true,
+        CallError::Unknown { .. } => had_its_time,
         _ => false,
     }
 }
@@ -206,7 +211,7 @@ fn is_about_hosts(fault: &Fault) -> bool {
 
 /// The error of a start that failed for reasons of hosts. `NO_HOSTS_AVAILABLE` says nothing itself: it is a matter of
 /// capacity where any host lacks room, of time where a host would have it now, and else of what the VM asks for.
-fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)]) -> ProviderError {
+fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)], act: &str) -> ProviderError {
     let told: Vec<String> = reasons
         .iter()
         .map(|(host, reason)| match reason {
@@ -225,7 +230,7 @@ fn refusal(fault: &Fault, reasons: &[(String, Option<CallError>)]) -> ProviderEr
         _ => fault.kind(),
     };
     let message = if told.is_empty() { fault.to_string() } else { format!("{fault} ({})", told.join("; ")) };
-    ProviderError::new(kind, START, message).with_code(fault.code.clone())
+    ProviderError::new(kind, act, message).with_code(fault.code.clone())
 }
 
 #[cfg(test)]
@@ -251,29 +256,33 @@ mod tests {
             (vec![], ErrorKind::Capacity),
         ] {
             let reasons: Vec<_> = reasons.into_iter().enumerate().map(|(i, r)| (format!("h{i}"), r)).collect();
-            assert_eq!(refusal(&none, &reasons).kind, kind, "{reasons:?}");
+            assert_eq!(refusal(&none, &reasons, START).kind, kind, "{reasons:?}");
         }
-        let message = refusal(&none, &[("h1".into(), full())]).message;
+        let message = refusal(&none, &[("h1".into(), full())], START).message;
         assert_eq!(message, "NO_HOSTS_AVAILABLE (h1: HOST_NOT_ENOUGH_FREE_MEMORY: 2 bytes needed, 1 bytes free)");
     }
 
     #[test]
     fn a_full_host_is_a_matter_of_capacity_whatever_others_say() {
         let full = Fault::new("HOST_NOT_ENOUGH_FREE_MEMORY", vec!["2".into(), "1".into()]);
-        assert_eq!(refusal(&full, &[("h1".into(), None)]).kind, ErrorKind::Capacity);
+        assert_eq!(refusal(&full, &[("h1".into(), None)], START).kind, ErrorKind::Capacity);
     }
 
     #[test]
     fn only_a_guest_that_cannot_or_does_not_answer_loses_its_power() {
-        for (error, cut) in [
-            (refused("VM_LACKS_FEATURE", &[]), true),
-            (refused("VM_SHUTDOWN_TIMEOUT", &[]), true),
-            (CallError::Unknown { why: "x".into() }, true),
-            (refused("OPERATION_BLOCKED", &["r", "legal hold"]), false),
-            (refused("RBAC_PERMISSION_DENIED", &[]), false),
-            (CallError::Unreachable { why: "x".into() }, false),
+        let unknown = || CallError::Unknown { why: "x".into() };
+        for (error, had_its_time, cut) in [
+            (refused("VM_LACKS_FEATURE", &[]), false, true),
+            (refused("VM_SHUTDOWN_TIMEOUT", &[]), false, true),
+            (unknown(), true, true),
+            (unknown(), false, false),
+            (refused("TASK_CANCELLED", &[]), true, true),
+            (refused("TASK_CANCELLED", &[]), false, false),
+            (refused("OPERATION_BLOCKED", &["r", "legal hold"]), true, false),
+            (refused("RBAC_PERMISSION_DENIED", &[]), true, false),
+            (CallError::Unreachable { why: "x".into() }, true, false),
         ] {
-            assert_eq!(may_cut_power_after(&error), cut, "{error}");
+            assert_eq!(may_cut_power_after(&error, had_its_time), cut, "{error} {had_its_time}");
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -41,8 +41,6 @@ pub(super) struct Link {
     session: SecretString,
     /// Counts logins, so that one failure drops one session only once.
     pub(super) epoch: u64,
-    /// The pool.
-    pub(super) pool: Ref<Pool>,
     /// Its uuid.
     pub(super) pool_uuid: String,
 }
@@ -63,6 +61,8 @@ struct Known {
     candidates: Candidates,
     pool_uuid: Option<String>,
     epoch: u64,
+    /// The last failure and when it came: those who waited for that attempt share it.
+    failed: Option<(Instant, CallError)>,
 }
 
 /// Holds the session and makes a new one where it is lost.
@@ -75,6 +75,8 @@ pub(super) struct Sessions {
     current: RwLock<Current>,
     /// Held by whoever logs in.
     known: tokio::sync::Mutex<Known>,
+    /// Sessions that were given up and may still be valid: logged out once the pool is reached again.
+    left: Mutex<Vec<Arc<Link>>>,
 }
 
 #[derive(Clone)]
@@ -97,7 +99,9 @@ impl Sessions {
                 candidates: Candidates::new(config.endpoints.clone()),
                 pool_uuid: config.expected_pool.clone(),
                 epoch: 0,
+                failed: None,
             }),
+            left: Mutex::default(),
         })
     }
 
@@ -123,18 +127,39 @@ impl Sessions {
             Current::None => {}
         }
         let me = Arc::clone(self);
-        match timeout_at(until, tokio::spawn(async move { me.log_in().await })).await {
+        let asked = Instant::now();
+        match timeout_at(until, tokio::spawn(async move { me.log_in(asked).await })).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(CallError::Unreachable { why: "the login was broken off".into() }),
             Err(_) => Err(CallError::Unreachable { why: "time ran out while logging in".into() }),
         }
     }
 
-    /// Drops the session of this epoch, if it is still the one in use.
-    pub(super) fn drop_link(&self, epoch: u64) {
+    /// Whether this is the session in use.
+    pub(super) fn is_current(&self, link: &Link) -> bool {
+        matches!(self.current(), Current::Link(current) if current.epoch == link.epoch)
+    }
+
+    /// Drops this session, if it is still the one in use. `ended`: xapi itself said so.
+    pub(super) fn drop_link(&self, link: &Arc<Link>, ended: bool) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*current, Current::Link(link) if link.epoch == epoch) {
+        if matches!(&*current, Current::Link(current) if current.epoch == link.epoch) {
             *current = Current::None;
+            if !ended {
+                self.left().push(Arc::clone(link));
+            }
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs out of sessions that were given up. Where their host is gone, so are they.
+    fn log_out_left(&self) {
+        for link in self.left().drain(..) {
+            let (transport, limit) = (self.transport.clone(), self.login_limit);
+            tokio::spawn(async move { log_out(&transport, &link.endpoint, &link.session, limit).await });
         }
     }
 
@@ -147,37 +172,51 @@ impl Sessions {
         if let Current::Link(link) = last {
             self.log_out(&link.endpoint, &link.session).await;
         }
+        self.log_out_left();
     }
 
-    async fn log_in(&self) -> Result<Arc<Link>, CallError> {
+    async fn log_in(&self, asked: Instant) -> Result<Arc<Link>, CallError> {
         let mut known = self.known.lock().await;
         match self.current() {
             Current::Link(link) => return Ok(link),
             Current::Closed => return Err(CallError::Closed),
             Current::None => {}
         }
+        if let Some((at, error)) = &known.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
         if let Some((said, wait)) = refusal::standing(&self.credentials) {
             return Err(CallError::StillRefused { said, wait });
         }
-        let (endpoint, session, pool) = self.find_coordinator(&known).await?;
+        let result = self.open(&mut known).await;
+        known.failed = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        result
+    }
+
+    async fn open(&self, known: &mut Known) -> Result<Arc<Link>, CallError> {
+        let (endpoint, session, pool) = self.find_coordinator(known).await?;
         let until = Instant::now() + self.login_limit;
         let token = [Value::from(session.expose_secret())];
-        let hosts: HashMap<Ref<Host>, Host> =
-            match self.transport.call(&endpoint, "host.get_all_records", &token, until).await {
-                Ok(hosts) => hosts,
-                Err(error) => {
-                    self.log_out(&endpoint, &session).await;
-                    return Err(CallError::Unreachable { why: error.to_string() });
-                }
-            };
+        let hosts: Result<HashMap<Ref<Host>, Host>, _> =
+            self.transport.call(&endpoint, "host.get_all_records", &token, until).await;
+        let hosts = match hosts {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                self.log_out(&endpoint, &session).await;
+                return Err(CallError::Unreachable { why: error.to_string() });
+            }
+        };
         known.epoch += 1;
         known.pool_uuid = Some(pool.1.uuid.clone());
         known.candidates.replace(&endpoint, hosts.values().map(|host| host.address.as_str()));
-        let link = Arc::new(Link { endpoint, session, epoch: known.epoch, pool: pool.0, pool_uuid: pool.1.uuid });
+        let link = Arc::new(Link { endpoint, session, epoch: known.epoch, pool_uuid: pool.1.uuid });
         if !self.replace(Current::Link(Arc::clone(&link))) {
             self.log_out(&link.endpoint, &link.session).await;
             return Err(CallError::Closed);
         }
+        self.log_out_left();
         tracing::debug!(coordinator = link.endpoint.host_str(), pool = link.pool_uuid, epoch = link.epoch, "logged in");
         Ok(link)
     }
@@ -253,8 +292,15 @@ impl Sessions {
         limit: Duration,
     ) -> (Url, Result<LoggedIn, RequestError>) {
         let until = Instant::now() + limit;
-        let params = [json!(user), json!(password.expose_secret()), json!(API_VERSION), json!(ORIGINATOR)];
-        let session = match transport.call::<String>(&endpoint, "session.login_with_password", &params, until).await {
+        let mut params = vec![json!(user), json!(password.expose_secret()), json!(API_VERSION), json!(ORIGINATOR)];
+        let log_in = "session.login_with_password";
+        let mut session = transport.call::<String>(&endpoint, log_in, &params, until).await;
+        // Old pools do not know originators.
+        if matches!(&session, Err(RequestError::Refused { fault }) if fault.is("MESSAGE_PARAMETER_COUNT_MISMATCH")) {
+            params.truncate(2);
+            session = transport.call::<String>(&endpoint, log_in, &params, until).await;
+        }
+        let session = match session {
             Ok(session) => SecretString::from(session),
             Err(error) => return (endpoint, Err(error)),
         };

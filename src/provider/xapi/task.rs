@@ -27,6 +27,8 @@ pub(super) enum Progress {
 /// Waits start short, as most work is done in well under a second, and grow.
 const FIRST_WAIT: Duration = Duration::from_millis(40);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// While the task's events arrive it is asked for only to be sure.
+const FOLLOWED_WAIT: Duration = Duration::from_secs(5);
 /// How long a task that we cancelled may take to say so.
 const CANCELLING: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,7 @@ impl Client {
     }
 
     async fn follow(&self, method: &str, task: &Ref<Task>, until: Instant) -> Result<String, CallError> {
+        let mut news = self.events.watch_task(task);
         let mut wait = FIRST_WAIT;
         loop {
             match self.progress(task).await? {
@@ -64,13 +67,16 @@ impl Client {
                 Progress::Pending => {}
                 ended => return outcome(ended),
             }
-            self.wait_for_task(task, wait.min(until.saturating_duration_since(Instant::now()))).await;
+            let patience = if news.are_flowing() { FOLLOWED_WAIT } else { wait };
             wait = (wait * 2).min(LONGEST_WAIT);
+            let again = (Instant::now() + patience).min(until);
+            while let Some(record) = news.next(again.saturating_duration_since(Instant::now())).await {
+                match progress(record) {
+                    Progress::Pending => {}
+                    ended => return outcome(ended),
+                }
+            }
         }
-    }
-
-    async fn wait_for_task(&self, _task: &Ref<Task>, wait: Duration) {
-        sleep(wait).await;
     }
 
     /// How far the task is. That nothing is known of it any more is an unknown outcome: xapi keeps tasks in memory only,

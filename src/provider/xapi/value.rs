@@ -1,19 +1,19 @@
 //! How XAPI's values look in JSON, in all the ways its versions write them.
 
-use std::{cmp::Ordering, fmt, hash, marker::PhantomData};
+use std::{cmp::Ordering, fmt, hash, marker::PhantomData, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A reference to an object of class `T`. Opaque, and valid only as long as the object: keep uuids, not references.
 pub(super) struct Ref<T> {
-    text: Box<str>,
+    text: Arc<str>,
     class: PhantomData<fn() -> T>,
 }
 
 const NULL: &str = "OpaqueRef:NULL";
 
 impl<T> Ref<T> {
-    pub(super) fn new(text: impl Into<Box<str>>) -> Self {
+    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
         Self { text: text.into(), class: PhantomData }
     }
 

@@ -1,6 +1,6 @@
 //! The pool at one moment, and what can be read off it. Pure.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::{
     identity::{self, Claim, is_halted},
@@ -12,8 +12,13 @@ use crate::{
     provider::{Key, ObservedGuest, Owner, Power, Stage},
 };
 
-/// Objects of one class by reference.
-pub(super) type Table<T> = HashMap<Ref<T>, T>;
+/// Objects of one class by reference. Shared, so that a new view costs no copies of what did not change.
+pub(super) type Table<T> = HashMap<Ref<T>, Arc<T>>;
+
+/// The records of a class as a table.
+pub(super) fn table<T>(records: HashMap<Ref<T>, T>) -> Table<T> {
+    records.into_iter().map(|(r, record)| (r, Arc::new(record))).collect()
+}
 
 /// What the driver reads of a pool, all of it read completely.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,24 +41,39 @@ pub(super) struct Candidates<'a> {
 
 impl View {
     pub(super) fn pool(&self) -> Option<(&Ref<Pool>, &Pool)> {
-        self.pools.iter().next()
+        self.pools.iter().next().map(|(r, pool)| (r, &**pool))
     }
 
     /// The VMs of this owner with what they are.
     pub(super) fn ours<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (&'a Ref<Vm>, &'a Vm, Claim)> {
-        self.vms.iter().map(|(r, vm)| (r, vm, identity::claim(owner, vm))).filter(|(_, _, c)| *c != Claim::Foreign)
+        self.vms.iter().map(|(r, vm)| (r, &**vm, identity::claim(owner, vm))).filter(|(_, _, c)| *c != Claim::Foreign)
     }
 
     /// The VMs of one guest's incarnation, and which of them it is: a marked one (the furthest, where there should be two),
     /// else the unmarked one of the lowest uuid. Every run chooses the same.
     pub(super) fn candidates<'a>(&'a self, owner: &'a Owner, key: &Key) -> Candidates<'a> {
-        let same = |k: &Key| k.guest == key.guest && k.incarnation == key.incarnation;
-        let mut all: Vec<_> = self.ours(owner).filter(|(_, _, claim)| claim.key().is_some_and(same)).collect();
+        let mut all: Vec<_> = self
+            .ours(owner)
+            .filter(|(_, _, claim)| match claim {
+                Claim::Marked(of, _) => of.guest == key.guest && of.incarnation == key.incarnation,
+                Claim::Begun(of) => of == key,
+                Claim::Foreign => false,
+            })
+            .collect();
         all.sort_by_cached_key(|(_, vm, claim)| (rank(vm, claim), vm.uuid.clone()));
         let mut all = all.into_iter();
         let chosen = all.next();
         let surplus = all.filter(|(_, _, claim)| matches!(claim, Claim::Begun(_))).map(|(r, _, _)| r).collect();
         Candidates { chosen, surplus }
+    }
+
+    /// The guests that have more clones than they need.
+    pub(super) fn crowded(&self, owner: &Owner) -> Vec<Key> {
+        let begun = self.ours(owner).filter_map(|(_, _, claim)| match claim {
+            Claim::Begun(key) => Some(key),
+            Claim::Marked(..) | Claim::Foreign => None,
+        });
+        begun.filter(|key| !self.candidates(owner, key).surplus.is_empty()).collect()
     }
 
     /// Whether the VM's host answers. A VM on a dead host is shown as running for ever.

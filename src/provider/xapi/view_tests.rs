@@ -8,13 +8,13 @@ use proptest::prelude::*;
 /// The pool that the records were taken from, with these VMs more.
 pub(in crate::provider::xapi) fn view(vms: impl IntoIterator<Item = Vm>) -> View {
     let mut view = View {
-        pools: recorded(),
-        hosts: recorded(),
-        host_metrics: recorded(),
-        vms: recorded(),
-        guest_metrics: recorded(),
+        pools: table(recorded()),
+        hosts: table(recorded()),
+        host_metrics: table(recorded()),
+        vms: table(recorded()),
+        guest_metrics: table(recorded()),
     };
-    view.vms.extend(vms.into_iter().map(|vm| (Ref::new(format!("OpaqueRef:{}", vm.uuid)), vm)));
+    view.vms.extend(vms.into_iter().map(|vm| (Ref::new(format!("OpaqueRef:{}", vm.uuid)), Arc::new(vm))));
     view
 }
 
@@ -40,6 +40,13 @@ fn one_of_several_clones_is_the_guests() {
         assert_eq!(chosen(&view).as_deref(), is);
         assert_eq!(surplus(&view), left);
     }
+}
+
+#[test]
+fn guests_with_clones_too_many_are_known() {
+    assert!(view([complete("a")]).crowded(&owner()).is_empty());
+    assert!(view([begun("a")]).crowded(&owner()).is_empty());
+    assert_eq!(view([complete("a"), begun("b")]).crowded(&owner()), [key()]);
 }
 
 #[test]
@@ -102,7 +109,7 @@ fn a_vm_on_a_dead_host_is_neither_running_nor_stopped() {
     let (host, metrics) = view.hosts.iter().map(|(r, host)| (r.clone(), host.metrics.clone())).next().unwrap();
     let vm = Vm { resident_on: host.clone(), ..with("Running", "") };
     assert_eq!(view.power(&vm), Power::Running);
-    view.host_metrics.get_mut(&metrics).unwrap().live = false;
+    Arc::make_mut(view.host_metrics.get_mut(&metrics).unwrap()).live = false;
     assert_eq!(view.power(&vm), Power::Unknown);
     // An administrator reset its power state: now it is known to be off.
     let reset = Vm { resident_on: Ref::null(), ..with("Halted", "") };

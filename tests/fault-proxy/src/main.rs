@@ -8,7 +8,7 @@ use fault_proxy::{Options, Proxy};
 /// A proxy that makes go wrong what goes wrong in networks.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The server, such as http://127.0.0.1:5000.
+    /// The server's URL without a path.
     #[arg(long)]
     upstream: String,
     /// Where clients connect to; port 0 picks a free one.

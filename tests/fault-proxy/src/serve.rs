@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, Response, StatusCode, Uri,
     body::{Frame, Incoming, SizeHint},
@@ -139,9 +139,7 @@ async fn name(request: Request<Incoming>) -> Result<(Request<Body>, String), Bod
         let action = action::of(method, path, "", &[]);
         return Ok((Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()), action));
     }
-    let collected = Limited::new(body, action::LOOK_AT).collect().await;
-    let bytes = collected.map_err(|error| error.downcast::<LengthLimitError>().map_or_else(|other| other, |it| it))?;
-    let bytes = bytes.to_bytes();
+    let bytes = Limited::new(body, action::LOOK_AT).collect().await?.to_bytes();
     let action = action::of(method, path, &content_type, &bytes);
     Ok((Request::from_parts(parts, full(bytes)), action))
 }

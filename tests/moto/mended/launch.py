@@ -24,6 +24,9 @@ _moto_answer = InstanceResponse.run_instances
 _moto_run = InstanceBackend.run_instances
 _moto_mappings = InstanceResponse._parse_block_device_mapping
 
+# The size of the images' root volumes, GiB.
+ROOT_SIZE = 8
+
 # What the answer's side of a request knows and moto does not pass on to the model's side.
 _count: ContextVar[int] = ContextVar("count")
 _asked: ContextVar[str] = ContextVar("asked")
@@ -109,7 +112,7 @@ def _complete(backend: Any, image_id: str, kwargs: dict[str, Any]) -> None:
     mappings = kwargs.get("block_device_mappings")
     root = _root_device(backend, image_id)
     if mappings and root not in [mapping["DeviceName"] for mapping in mappings]:
-        mappings.insert(0, {"DeviceName": root, "Ebs": {"VolumeSize": 8, "DeleteOnTermination": True}})
+        mappings.insert(0, {"DeviceName": root, "Ebs": {"VolumeSize": ROOT_SIZE, "DeleteOnTermination": True}})
 
 
 def _root_device(backend: Any, image_id: str) -> str:
@@ -118,10 +121,14 @@ def _root_device(backend: Any, image_id: str) -> str:
 
 
 def _mappings(self: InstanceResponse) -> list[dict[str, Any]]:
-    """The root volume is deleted with the instance unless the request says otherwise; moto takes silence for no."""
-    parsed = _moto_mappings(self)
+    """The image says what the request leaves open of the root volume: its size, and that it goes with the instance."""
     root = _root_device(self.ec2_backend, self._get_param("ImageId"))
-    for mapping, asked in zip(parsed, self._get_param("BlockDeviceMappings", []), strict=True):
+    requested = self._get_param("BlockDeviceMappings", [])
+    for asked in requested:
+        if asked.get("DeviceName") == root and not {"SnapshotId", "VolumeSize"} & set(asked.get("Ebs", {})):
+            asked.setdefault("Ebs", {})["VolumeSize"] = ROOT_SIZE
+    parsed = _moto_mappings(self)
+    for mapping, asked in zip(parsed, requested, strict=True):
         if asked.get("DeviceName") == root and asked.get("Ebs", {}).get("DeleteOnTermination") is None:
             mapping["Ebs"]["DeleteOnTermination"] = True
     return parsed

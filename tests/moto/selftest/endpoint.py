@@ -6,6 +6,7 @@ import atexit
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,9 @@ def poll(what: str, condition: Callable[[], Any]) -> Any:
 
 def start(*arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
     """The process and its state file, once it answers."""
-    state = Path(tempfile.mkdtemp(prefix="innkeeper-ec2-")) / "state.json"
+    folder = tempfile.mkdtemp(prefix="innkeeper-ec2-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    state = Path(folder) / "state.json"
     process = subprocess.Popen(
         [sys.executable, str(SERVER), "--state-file", str(state), "--region", REGION, "--image", IMAGE, *arguments],
         stdout=subprocess.DEVNULL,

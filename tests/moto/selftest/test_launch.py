@@ -84,6 +84,10 @@ class Requests(EndpointTest):
         left = self.ec2.describe_volumes()["Volumes"]
         self.assertEqual([(v["Size"], v["State"]) for v in left], [(2, "available")])
 
+    def test_the_image_says_how_large_a_root_volume_is(self) -> None:
+        root = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}}
+        self.assertEqual(len(self.run_instances(BlockDeviceMappings=[root])), 1)
+
     def test_a_root_volume_in_the_request_is_deleted_by_default(self) -> None:
         root = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 9}}
         instance = self.run_instances(BlockDeviceMappings=[root])[0]["InstanceId"]

@@ -1,0 +1,112 @@
+//! What happens to a guest between its creation and its end: sleep, moves, changes of hands.
+
+use super::{
+    call_error::During,
+    client::args,
+    create::BUSY_AGAIN,
+    driver::XapiProvider,
+    identity::{self, Claim},
+    power::{host_by_uuid, not_busy},
+    records::Vm,
+    value::Ref,
+    view::View,
+};
+use crate::provider::{ErrorKind, Key, ObservedGuest, Power, ProviderError, Result, Stage};
+
+const SUSPEND: &str = "suspend the VM";
+const MIGRATE: &str = "migrate the VM";
+const ADOPT: &str = "adopt the VM";
+const RELEASE: &str = "release the VM";
+
+impl XapiProvider {
+    pub(super) async fn put_to_sleep(&self, key: &Key) -> Result<ObservedGuest> {
+        let _turn = self.turns.take(&key.guest).await;
+        let view = self.live().await.during(SUSPEND)?;
+        let (vm, record, _) = self.chosen(&view, key, SUSPEND)?;
+        match view.power(&record) {
+            Power::Suspended => return Ok(view.observe(&record, key, Stage::Complete)),
+            Power::Running => not_busy(&record, SUSPEND)?,
+            other => return Err(cannot_now(SUSPEND, other)),
+        }
+        self.client.run("VM.suspend", args![vm], self.client.timing.task).await.during(SUSPEND)?;
+        self.observe_anew(view, &vm, key, SUSPEND).await
+    }
+
+    pub(super) async fn move_to(&self, key: &Key, host: &str) -> Result<ObservedGuest> {
+        let _turn = self.turns.take(&key.guest).await;
+        let view = self.live().await.during(MIGRATE)?;
+        let (vm, record, _) = self.chosen(&view, key, MIGRATE)?;
+        let target = host_by_uuid(&view, host, MIGRATE)?;
+        match view.power(&record) {
+            Power::Running if record.resident_on == target => return Ok(view.observe(&record, key, Stage::Complete)),
+            Power::Running => not_busy(&record, MIGRATE)?,
+            other => return Err(cannot_now(MIGRATE, other)),
+        }
+        let full = |_| ProviderError::new(ErrorKind::Unavailable, MIGRATE, "the connection to the pool is closed");
+        let _place = self.moves.acquire().await.map_err(full)?;
+        let options = serde_json::json!({ "live": "true" });
+        let moved = self.client.run("VM.pool_migrate", args![vm, target, options], self.client.timing.task).await;
+        if let Err(error) = moved {
+            return Err(self.explain(&view, &vm, error, MIGRATE).await);
+        }
+        let record = self.client.get(&vm).await.during(MIGRATE)?;
+        // Managers have been seen to report a move that never took place.
+        if record.is_none_or(|record| record.resident_on != target) {
+            let message = "xapi reports success, but the VM is not on that host";
+            return Err(ProviderError::new(ErrorKind::Unavailable, MIGRATE, message).with_retry_after(BUSY_AGAIN));
+        }
+        self.observe_anew(view, &vm, key, MIGRATE).await
+    }
+
+    pub(super) async fn take_over(&self, key: &Key, uuid: &str) -> Result<ObservedGuest> {
+        let _turn = self.turns.take(&key.guest).await;
+        let view = self.live().await.during(ADOPT)?;
+        let refuse = |message: String| Err(ProviderError::new(ErrorKind::Invalid, ADOPT, message));
+        let Some((vm, record)) = view.vms.iter().find(|(_, record)| record.uuid == uuid) else {
+            return Err(ProviderError::new(ErrorKind::NotFound, ADOPT, format!("the pool has no VM {uuid}")));
+        };
+        if record.is_a_template || record.is_a_snapshot || record.is_control_domain {
+            return refuse(format!("{uuid} is a template, a snapshot or a control domain"));
+        }
+        if let Some((_, other, _)) = view.candidates(&self.owner, key).chosen
+            && other.uuid != uuid
+        {
+            return refuse(format!("the guest has the VM {} already", other.uuid));
+        }
+        match identity::claim(&self.owner, record) {
+            Claim::Marked(of, _) if of.guest == key.guest && of.incarnation == key.incarnation => {}
+            Claim::Foreign if !record.other_config.contains_key(&identity::mark_key(uuid)) => {}
+            Claim::Marked(of, _) | Claim::Begun(of) => return refuse(format!("{uuid} is the VM of {of}")),
+            Claim::Foreign => return refuse(format!("{uuid} belongs to another Innkeeper")),
+        }
+        // The guest's VM is complete from its first moment: nothing of it is for us to make.
+        for flag in [identity::provisioned_key(uuid), identity::complete_key(uuid)] {
+            self.client.mark(vm, &flag, "1").await.during(ADOPT)?;
+        }
+        let mark = identity::mark(&self.owner, key);
+        self.client.mark(vm, &identity::mark_key(uuid), &mark).await.during(ADOPT)?;
+        let vm = vm.clone();
+        self.observe_anew(view, &vm, key, ADOPT).await
+    }
+
+    pub(super) async fn let_loose(&self, key: &Key) -> Result<()> {
+        let _turn = self.turns.take(&key.guest).await;
+        let view = self.live().await.during(RELEASE)?;
+        let Some((vm, record)) = marked(&view, self, key) else { return Ok(()) };
+        let uuid = &record.uuid;
+        // The mark first: without it the VM is nobody's, and the rest means nothing.
+        for flag in [identity::mark_key(uuid), identity::complete_key(uuid), identity::provisioned_key(uuid)] {
+            self.client.set("VM.remove_from_other_config", args![vm, flag]).await.during(RELEASE)?;
+        }
+        Ok(())
+    }
+}
+
+fn marked<'a>(view: &'a View, provider: &'a XapiProvider, key: &Key) -> Option<(&'a Ref<Vm>, &'a Vm)> {
+    let (vm, record, claim) = view.candidates(&provider.owner, key).chosen?;
+    matches!(claim, Claim::Marked(..)).then_some((vm, record))
+}
+
+fn cannot_now(act: &str, power: Power) -> ProviderError {
+    ProviderError::new(ErrorKind::Unavailable, act, format!("it is {}", power.to_string().to_lowercase()))
+}

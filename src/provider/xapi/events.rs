@@ -1,0 +1,242 @@
+//! Following the pool's events, so that answers come from memory and changes are told at once.
+//!
+//! To begin: mark a place in the stream (`event.inject`), read all records, then follow from the mark. What cannot be
+//! followed without a gap (a new session, a lost deletion, an error) begins anew: a new coordinator may count its events
+//! from further back.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream, stream::BoxStream};
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cache::{Batch, CLASSES, Effect, changes},
+    call_error::CallError,
+    client::{Client, args},
+    records::{Pool, Task},
+    session::Link,
+    value::Ref,
+    view::View,
+};
+use crate::provider::{Change, Owner};
+
+/// How long events are gathered before the next ask, unless somebody waits for them.
+const GATHER: Duration = Duration::from_millis(100);
+/// How long a reader waits for the stream to pass its mark before it reads by itself.
+const BARRIER: Duration = Duration::from_secs(3);
+/// How much longer than the wait itself an answer may take.
+const SLACK: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Default)]
+struct State {
+    /// The pool as of `token`; `None` while it is not followed.
+    view: Option<Arc<View>>,
+    token: String,
+}
+
+/// What the follower tells and is told.
+pub(super) struct Events {
+    state: watch::Sender<State>,
+    changes: broadcast::Sender<Change>,
+    tasks: Mutex<HashMap<Ref<Task>, watch::Sender<Option<Task>>>>,
+    wanted: Notify,
+    pub(super) stop: CancellationToken,
+}
+
+impl Events {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: watch::Sender::new(State::default()),
+            changes: broadcast::Sender::new(1024),
+            tasks: Mutex::default(),
+            wanted: Notify::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// The pool as last seen, where it is followed.
+    pub(super) fn cached(&self) -> Option<Arc<View>> {
+        self.state.borrow().view.clone()
+    }
+
+    /// The pool with everything in it that had happened when this was asked; `None` where the stream does not get there.
+    pub(super) async fn barrier(&self, client: &Client) -> Option<Arc<View>> {
+        let pool = self.cached()?.pool()?.0.clone();
+        let mark: String = client.read("event.inject", args!["pool", pool]).await.ok()?;
+        let mut state = self.state.subscribe();
+        self.wanted.notify_one();
+        let reached = state.wait_for(|state| state.view.is_none() || state.token > mark);
+        timeout(BARRIER, reached).await.ok()?.ok()?.view.clone()
+    }
+
+    /// What changes, as it is noticed. Ends with the connection.
+    pub(super) fn changes(&self) -> BoxStream<'static, Change> {
+        let receiver = self.changes.subscribe();
+        let told = stream::unfold(receiver, |mut receiver| async move {
+            match receiver.recv().await {
+                Ok(change) => Some((change, receiver)),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some((Change::Everything, receiver)),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        });
+        told.take_until(self.stop.clone().cancelled_owned()).boxed()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Ref<Task>, watch::Sender<Option<Task>>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// News of a task. Hold the answer while it is waited for.
+    pub(super) fn watch_task(self: &Arc<Self>, task: &Ref<Task>) -> TaskNews {
+        let news = self.tasks().entry(task.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        TaskNews { task: task.clone(), news, events: Arc::clone(self) }
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody listening is fine.
+        let _ = self.changes.send(change);
+    }
+
+    fn forget(&self) {
+        self.state.send_if_modified(|state| state.view.take().is_some());
+    }
+
+    fn publish(&self, view: Arc<View>, token: String) {
+        self.state.send_replace(State { view: Some(view), token });
+    }
+}
+
+/// A subscription to one task.
+pub(super) struct TaskNews {
+    task: Ref<Task>,
+    news: watch::Receiver<Option<Task>>,
+    events: Arc<Events>,
+}
+
+impl TaskNews {
+    /// The task's next record, or `None` after this time without one.
+    pub(super) async fn next(&mut self, wait: Duration) -> Option<Task> {
+        timeout(wait, self.news.changed()).await.ok()?.ok()?;
+        self.news.borrow_and_update().clone()
+    }
+
+    /// Whether events arrive at all, so that asking by oneself can be rare.
+    pub(super) fn are_flowing(&self) -> bool {
+        self.events.state.borrow().view.is_some()
+    }
+}
+
+impl Drop for TaskNews {
+    fn drop(&mut self) {
+        self.events.tasks().remove(&self.task);
+    }
+}
+
+/// Follows the pool until told to stop.
+pub(super) async fn follow(client: Arc<Client>, events: Arc<Events>, owner: Owner) {
+    let following = Following { client: &client, events: &events, owner: &owner };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let begun = Instant::now();
+        let ended = tokio::select! {
+            () = events.stop.cancelled() => return,
+            ended = following.run() => ended,
+        };
+        events.forget();
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        match ended {
+            Ok(why) => tracing::debug!(why, "reading the pool anew"),
+            Err(error) => {
+                tracing::warn!(%error, "the pool's events cannot be followed now");
+                let wait = match error {
+                    CallError::Closed => return,
+                    CallError::StillRefused { wait, .. } => wait,
+                    _ => pause,
+                };
+                tokio::select! {
+                    () = events.stop.cancelled() => return,
+                    () = sleep(wait) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+struct Following<'a> {
+    client: &'a Client,
+    events: &'a Events,
+    owner: &'a Owner,
+}
+
+impl Following<'_> {
+    /// Reads everything, then follows. Ends with the reason to begin anew.
+    async fn run(&self) -> Result<&'static str, CallError> {
+        let link = self.client.link().await?;
+        let pools = self.client.all::<Pool>().await?;
+        let Some(pool) = pools.into_keys().next() else {
+            return Err(CallError::Nonsense { why: "the pool has no pool record".into() });
+        };
+        let mut token: String = self.client.call_on(&link, "event.inject", args!["pool", pool], SLACK).await?;
+        let mut view = Arc::new(self.client.read_all().await?);
+        if !self.client.sessions.is_current(&link) {
+            return Ok("the session changed while all was read");
+        }
+        let listed = Instant::now();
+        self.events.publish(Arc::clone(&view), token.clone());
+        self.events.tell(Change::Everything);
+        while listed.elapsed() < self.client.timing.relist {
+            let batch = self.next(&link, &token).await?;
+            let quiet = batch.events.is_empty();
+            let applied = batch
+                .apply(Arc::make_mut(&mut view))
+                .map_err(|error| CallError::Nonsense { why: format!("an event cannot be read: {error}") })?;
+            if !applied.agrees {
+                return Ok("a deletion was lost");
+            }
+            token = applied.token;
+            self.events.publish(Arc::clone(&view), token.clone());
+            self.tell(applied.effects, &view);
+            if !quiet {
+                tokio::select! {
+                    () = self.events.wanted.notified() => {}
+                    () = sleep(GATHER) => {}
+                }
+            }
+        }
+        Ok("it is time to")
+    }
+
+    async fn next(&self, link: &Arc<Link>, token: &str) -> Result<Batch, CallError> {
+        let wait = self.client.timing.event_wait;
+        // Old JSON readers of xapi take no float without decimals.
+        let seconds = wait.as_secs_f64() + 0.1;
+        self.client.call_on(link, "event.from", args![CLASSES, token, seconds], wait + SLACK).await
+    }
+
+    fn tell(&self, effects: Vec<Effect>, view: &View) {
+        for change in changes(&effects, view, self.owner) {
+            self.events.tell(change);
+        }
+        let tasks = self.events.tasks();
+        for effect in effects {
+            if let Effect::Task(task, record) = effect
+                && let Some(waiting) = tasks.get(&task)
+            {
+                waiting.send_replace(record);
+            }
+        }
+    }
+}
