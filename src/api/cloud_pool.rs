@@ -1,10 +1,10 @@
 //! `CloudPool`: somewhere guests can live.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{money::Amount, pricing::Pricing, quantity::Bytes};
+use super::{money::Amount, pricing::Pricing, quantity::Bytes, selector::Selector};
 
 /// A place where guests can live: a Xen pool on your own premises, or a region of a public provider.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -244,7 +244,7 @@ pub struct Name(#[schemars(length(min = 1, max = 63))] pub String);
 #[serde(rename_all = "camelCase")]
 pub struct Tenancy {
     /// Namespaces with these labels. An empty selector is every namespace.
-    pub namespace_selector: LabelSelector,
+    pub namespace_selector: Selector,
 }
 
 /// Keeps guests away that do not tolerate it.
@@ -344,10 +344,12 @@ pub struct CloudPoolStatus {
 pub struct ProviderStatus {
     /// `xapi` or `ec2`.
     pub kind: String,
-    /// The provider's own id of the pool: a XAPI pool's uuid, a region.
-    pub id: String,
+    /// The provider's own id of the pool: a XAPI pool's uuid, a region. Left out: it has never answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Its version.
-    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// One host.
@@ -373,6 +375,9 @@ pub struct HostStatus {
     /// Virtual processors of other VMs that run here.
     #[schemars(schema_with = "super::schema::count")]
     pub vcpus_others: u32,
+    /// How many other VMs run here.
+    #[schemars(schema_with = "super::schema::count")]
+    pub guests_others: u32,
 }
 
 /// Memory that a guest takes on a host on top of its own.

@@ -8,6 +8,7 @@ pub mod names;
 pub mod pricing;
 pub mod quantity;
 mod schema;
+pub mod selector;
 pub mod span;
 pub mod virtual_workload;
 

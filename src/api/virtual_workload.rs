@@ -1,6 +1,6 @@
 //! `VirtualWorkload`: what the user wants to run.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use super::{
     cloud_pool::{Name, TaintEffect},
     money::Money,
     quantity::Bytes,
+    selector::Selector,
     span::Span,
 };
 
@@ -108,7 +109,7 @@ pub struct Size {
     pub vcpus: u32,
     /// Memory that the guest sees.
     #[x_kube(
-        validation = Rule::new("!self.matches('^[0-9]{1,17}k?$') && !self.matches('^[0-9]{1,5}Ki$')")
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('128Mi')) >= 0")
             .message("memory is too small for a guest; write it with a unit, at least 128Mi, for example 4Gi")
     )]
     pub memory: Bytes,
@@ -130,7 +131,7 @@ pub enum PowerState {
 pub struct Placement {
     /// Only in pools with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool_selector: Option<LabelSelector>,
+    pub pool_selector: Option<Selector>,
     /// Only under these laws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jurisdictions: Option<Jurisdictions>,
@@ -189,7 +190,7 @@ pub struct Preference {
     #[schemars(schema_with = "super::schema::weight")]
     pub weight: u8,
     /// The pools that are wished for.
-    pub pool_selector: LabelSelector,
+    pub pool_selector: Selector,
 }
 
 /// How guests are spread.

@@ -31,7 +31,8 @@ impl Statics {
         let (mut selected_home, mut allowed_home) = (false, false);
         for (p, pool) in model.world.pools.iter().enumerate() {
             let failures = static_failures(pool, guest, model.world.now);
-            let home = !model.pools[p].hosts.is_empty() || model.pools[p].subscribed;
+            // Also where no host is known yet: what has not been looked at may have room.
+            let home = matches!(pool.capacity, Capacity::Hosts { .. }) || model.pools[p].subscribed;
             selected_home |= home && failures.iter().all(|f| f.rule != Rule::PoolSelector);
             allowed_home |= home && failures.iter().all(|f| f.rule.is_about_room());
             if failures.is_empty() {

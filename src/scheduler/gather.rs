@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::{
@@ -34,6 +34,21 @@ pub struct Picture<'g> {
     pub guests: HashMap<String, &'g Arc<Guest>>,
     /// Ids of hosts by pool and by the name that the engine knows them by.
     pub host_ids: HashMap<(String, String), String>,
+}
+
+/// How long new pools are waited for: pools that are applied together should be decided on together, and guests should
+/// not be told that nothing fits because nobody has looked yet.
+const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(5);
+
+/// Until when to wait for the first look at a new pool. `None`: decide.
+#[must_use]
+pub fn first_look(pools: &[Arc<CloudPool>], now: Timestamp) -> Option<Timestamp> {
+    let unseen = pools.iter().filter(|pool| {
+        let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        condition::find(conditions, Kind::Ready).is_none() && pool.metadata.deletion_timestamp.is_none()
+    });
+    let until = unseen.filter_map(|pool| pool.creation_timestamp()?.0.checked_add(FIRST_LOOK).ok()).max()?;
+    (until > now).then_some(until)
 }
 
 /// Draws the picture. `None`: there is nothing to decide.

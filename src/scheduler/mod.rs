@@ -11,7 +11,7 @@ pub mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::Store};
 use pools::Namespaces;
@@ -48,6 +48,12 @@ pub struct Scheduler {
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
 
+/// Only places for guests that have none: moves are not carried out.
+const OPTIONS: plan::Options = plan::Options {
+    steps: 200_000,
+    moves: plan::MoveOptions { most: 0, saving_percent: 0, density: 0, cool_down: SignedDuration::ZERO },
+};
+
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -83,10 +89,13 @@ impl Scheduler {
 
     /// One round. Returns when to decide again though nothing changed.
     async fn round(&self, assumed: &mut gather::Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
-        let guests = self.guests.state();
-        let picture = gather::picture(&guests, &self.pools.state(), &self.namespaces(), assumed, (self.now)());
+        let (guests, pools, now) = (self.guests.state(), self.pools.state(), (self.now)());
+        if let Some(wait_until) = gather::first_look(&pools, now) {
+            return Ok(Some(wait_until));
+        }
+        let picture = gather::picture(&guests, &pools, &self.namespaces(), assumed, now);
         let Some(picture) = picture else { return Ok(None) };
-        let plan = plan::decide(&picture.world, &plan::Options::default());
+        let plan = plan::decide(&picture.world, &OPTIONS);
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
         act::carry_out(self, &picture, &plan, assumed).await?;
         Ok(plan.wake_at)

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{
     api::{
         cloud_pool::TaintEffect,
+        selector::{Operator, Requirement, Selector},
         virtual_workload::{
             AffinityTerm, BurstPolicy, Isolation, Objective, Placement, Spread, Toleration, WhenUnsatisfiable,
         },
@@ -72,29 +72,20 @@ pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
 }
 
 /// The engine's label selector.
-pub(super) fn selector(selector: LabelSelector) -> plan::Selector {
-    let operator = |text: &str| match text {
-        "In" => Some(plan::Operator::In),
-        "NotIn" => Some(plan::Operator::NotIn),
-        "Exists" => Some(plan::Operator::Exists),
-        "DoesNotExist" => Some(plan::Operator::DoesNotExist),
-        _ => None,
+pub(super) fn selector(selector: Selector) -> plan::Selector {
+    let expression = |requirement: Requirement| plan::Expression {
+        key: requirement.key,
+        operator: match requirement.operator {
+            Operator::In => plan::Operator::In,
+            Operator::NotIn => plan::Operator::NotIn,
+            Operator::Exists => plan::Operator::Exists,
+            Operator::DoesNotExist => plan::Operator::DoesNotExist,
+        },
+        values: requirement.values.into_iter().collect(),
     };
-    let expressions = selector.match_expressions.unwrap_or_default();
     plan::Selector {
-        match_labels: selector.match_labels.unwrap_or_default(),
-        match_expressions: expressions
-            .into_iter()
-            .map(|expression| match operator(&expression.operator) {
-                Some(operator) => plan::Expression {
-                    key: expression.key,
-                    operator,
-                    values: expression.values.unwrap_or_default().into_iter().collect(),
-                },
-                // An operator that nobody knows selects nothing: better no place than a forbidden one.
-                None => plan::Expression { key: expression.key, operator: plan::Operator::In, values: [].into() },
-            })
-            .collect(),
+        match_labels: selector.match_labels,
+        match_expressions: selector.match_expressions.into_iter().map(expression).collect(),
     }
 }
 

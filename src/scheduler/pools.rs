@@ -142,7 +142,7 @@ fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host
         resources: BTreeMap::new(),
         enabled: host.schedulable,
         evacuate: false,
-        foreign_guests: None,
+        foreign_guests: Some(host.guests_others),
         labels: BTreeMap::new(),
     }
 }
