@@ -12,7 +12,7 @@ use crate::{
         names::GUEST_FINALIZER,
         virtual_workload::PowerState,
     },
-    provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError},
+    provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
 
 /// What the API server says of a guest.
@@ -63,6 +63,21 @@ impl Subject {
     pub fn pool(&self) -> Option<&str> {
         let creation = self.creation.as_ref().map(|creation| creation.pool.as_str());
         creation.or_else(|| self.binding.as_ref().map(|binding| binding.pool.as_str()))
+    }
+
+    /// Whether its VM has run, or may have: from then on its disks hold somebody's work. What is rented runs from the
+    /// call that makes it; other VMs run when they are started, by us (which is noted before) or by somebody else.
+    #[must_use]
+    pub fn may_have_run(&self, vm: &ObservedGuest) -> bool {
+        let started = self.creation.as_ref().is_some_and(|creation| creation.started);
+        let rented = self.binding.as_ref().is_some_and(|binding| binding.instance_type.is_some());
+        let shows = match vm.power {
+            Power::Starting | Power::Running | Power::Stopping | Power::Suspended | Power::Paused | Power::Unknown => {
+                true
+            }
+            Power::Stopped | Power::Terminating | Power::Terminated => false,
+        };
+        started || shows || (rented && vm.stage == Stage::Complete)
     }
 }
 
@@ -135,6 +150,10 @@ pub struct Facts {
     pub vm: Sight,
     /// The provider said in this run that nothing of it is left.
     pub erased: bool,
+    /// Its VM was seen in this run before it was erased.
+    pub met: bool,
+    /// This incarnation was asked for once, in this run, and the provider said that it was not made.
+    pub answered: bool,
     /// The time.
     pub now: Timestamp,
 }

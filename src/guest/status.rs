@@ -5,7 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
 use super::{
-    decide::Step,
     facts::{Facts, Place, Sight, Subject},
     say::Say,
 };
@@ -15,7 +14,7 @@ use crate::{
         condition::{self, Kind},
         guest::{Creation, Phase, Refusal},
     },
-    provider::{ObservedGuest, Power},
+    provider::ObservedGuest,
 };
 
 /// The fields that this controller owns.
@@ -106,8 +105,12 @@ fn seen(facts: &Facts, vm: &ObservedGuest) -> Creation {
     let subject = &facts.subject;
     let mut creation = subject.creation.clone().unwrap_or_else(|| attempt(subject, &facts.place, facts.now));
     creation.seen = true;
-    creation.started |= matches!(vm.power, Power::Running | Power::Suspended | Power::Paused);
     creation.missing_since = None;
+    if subject.may_have_run(vm) {
+        creation.started = true;
+        // It turned up after all, and is kept.
+        creation.refused = None;
+    }
     creation
 }
 
@@ -150,10 +153,20 @@ pub fn refusing(facts: &Facts, message: &str, say: &Say, generation: Option<i64>
     own
 }
 
-/// What to write when an answer to a start was lost: it may run.
+/// What to write when the answer to a creation was lost: from now on its VM may turn up for the settling time.
 #[must_use]
-pub fn perhaps_started(mut own: OwnStatus, step: &Step) -> OwnStatus {
-    if let (Step::Start(_), Some(creation)) = (step, &mut own.creation) {
+pub fn unanswered(mut own: OwnStatus, now: Timestamp) -> OwnStatus {
+    if let Some(creation) = &mut own.creation {
+        creation.asked_at = Time(now);
+    }
+    own
+}
+
+/// What to write before a VM is started: should we be cut off, it may have run.
+#[must_use]
+pub fn before_start(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
+    let mut own = after(facts, say, generation);
+    if let Some(creation) = &mut own.creation {
         creation.started = true;
     }
     own
@@ -181,3 +194,7 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
     own.addresses.clear();
     own.saying(say, generation, facts.now)
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
