@@ -126,6 +126,7 @@ pub(super) struct TaskNews {
 impl TaskNews {
     /// The task's next record, or `None` after this time without one.
     pub(super) async fn next(&mut self, wait: Duration) -> Option<Task> {
+        self.events.wanted.notify_one();
         timeout(wait, self.news.changed()).await.ok()?.ok()?;
         self.news.borrow_and_update().clone()
     }

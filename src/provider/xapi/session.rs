@@ -33,6 +33,9 @@ const ORIGINATOR: &str = "innkeeper";
 /// The API version asked for; xapi records it and nothing depends on it.
 const API_VERSION: &str = "2.0";
 
+/// So many given-up sessions are remembered; xapi itself ends what is idle for a day.
+const MOST_LEFT: usize = 8;
+
 /// A live session with the coordinator.
 pub(super) struct Link {
     /// The coordinator.
@@ -155,16 +158,22 @@ impl Sessions {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs out of sessions that were given up. Where their host is gone, so are they.
-    fn log_out_left(&self) {
+    /// Logs out of sessions that were given up. Those whose host does not answer now are tried again at the next login.
+    fn log_out_left(self: &Arc<Self>) {
         for link in self.left().drain(..) {
-            let (transport, limit) = (self.transport.clone(), self.login_limit);
-            tokio::spawn(async move { log_out(&transport, &link.endpoint, &link.session, limit).await });
+            let me = Arc::clone(self);
+            tokio::spawn(async move {
+                if !me.log_out(&link.endpoint, &link.session).await {
+                    let mut left = me.left();
+                    left.truncate(MOST_LEFT);
+                    left.insert(0, link);
+                }
+            });
         }
     }
 
     /// Logs out and refuses further use.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(self: &Arc<Self>) {
         let last = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Current::Closed)
@@ -175,7 +184,7 @@ impl Sessions {
         self.log_out_left();
     }
 
-    async fn log_in(&self, asked: Instant) -> Result<Arc<Link>, CallError> {
+    async fn log_in(self: &Arc<Self>, asked: Instant) -> Result<Arc<Link>, CallError> {
         let mut known = self.known.lock().await;
         match self.current() {
             Current::Link(link) => return Ok(link),
@@ -195,7 +204,7 @@ impl Sessions {
         result
     }
 
-    async fn open(&self, known: &mut Known) -> Result<Arc<Link>, CallError> {
+    async fn open(self: &Arc<Self>, known: &mut Known) -> Result<Arc<Link>, CallError> {
         let (endpoint, session, pool) = self.find_coordinator(known).await?;
         let until = Instant::now() + self.login_limit;
         let token = [Value::from(session.expose_secret())];
@@ -340,17 +349,21 @@ impl Sessions {
         });
     }
 
-    async fn log_out(&self, endpoint: &Url, session: &SecretString) {
-        log_out(&self.transport, endpoint, session, self.login_limit).await;
+    async fn log_out(&self, endpoint: &Url, session: &SecretString) -> bool {
+        log_out(&self.transport, endpoint, session, self.login_limit).await
     }
 }
 
-async fn log_out(transport: &Transport, endpoint: &Url, session: &SecretString, limit: Duration) {
+/// Ends a session; whether it certainly is no more.
+async fn log_out(transport: &Transport, endpoint: &Url, session: &SecretString, limit: Duration) -> bool {
     let token = [Value::from(session.expose_secret())];
     let until = Instant::now() + limit.min(Duration::from_secs(5));
-    let answer: Result<Value, _> = transport.call(endpoint, "session.logout", &token, until).await;
-    if let Err(error) = answer {
-        tracing::debug!(%error, "the session was not logged out; xapi drops it when it is idle");
+    match transport.call::<Value>(endpoint, "session.logout", &token, until).await {
+        Ok(_) | Err(RequestError::Refused { .. }) => true,
+        Err(error) => {
+            tracing::debug!(%error, "the session was not logged out; xapi drops it when it is idle");
+            false
+        }
     }
 }
 
