@@ -14,7 +14,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     call_error::CallError,
@@ -33,8 +33,9 @@ const ORIGINATOR: &str = "innkeeper";
 /// The API version asked for; xapi records it and nothing depends on it.
 const API_VERSION: &str = "2.0";
 
-/// So many given-up sessions are remembered; xapi itself ends what is idle for a day.
-const MOST_LEFT: usize = 8;
+/// Pauses before each attempt to end a session that was given up. xapi itself ends what is idle for a day.
+const LOG_OUT_PAUSES: [Duration; 5] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(5)];
 
 /// A live session with the coordinator.
 pub(super) struct Link {
@@ -158,22 +159,23 @@ impl Sessions {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs out of sessions that were given up. Those whose host does not answer now are tried again at the next login.
-    fn log_out_left(self: &Arc<Self>) {
+    /// Logs out of sessions that were given up. A host that does not answer now is asked again for some minutes.
+    fn log_out_left(&self) {
         for link in self.left().drain(..) {
-            let me = Arc::clone(self);
+            let (transport, limit) = (self.transport.clone(), self.login_limit);
             tokio::spawn(async move {
-                if !me.log_out(&link.endpoint, &link.session).await {
-                    let mut left = me.left();
-                    left.truncate(MOST_LEFT);
-                    left.insert(0, link);
+                for pause in LOG_OUT_PAUSES {
+                    sleep(pause).await;
+                    if log_out(&transport, &link.endpoint, &link.session, limit).await {
+                        return;
+                    }
                 }
             });
         }
     }
 
     /// Logs out and refuses further use.
-    pub(super) async fn close(self: &Arc<Self>) {
+    pub(super) async fn close(&self) {
         let last = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Current::Closed)
@@ -184,7 +186,7 @@ impl Sessions {
         self.log_out_left();
     }
 
-    async fn log_in(self: &Arc<Self>, asked: Instant) -> Result<Arc<Link>, CallError> {
+    async fn log_in(&self, asked: Instant) -> Result<Arc<Link>, CallError> {
         let mut known = self.known.lock().await;
         match self.current() {
             Current::Link(link) => return Ok(link),
@@ -204,7 +206,7 @@ impl Sessions {
         result
     }
 
-    async fn open(self: &Arc<Self>, known: &mut Known) -> Result<Arc<Link>, CallError> {
+    async fn open(&self, known: &mut Known) -> Result<Arc<Link>, CallError> {
         let (endpoint, session, pool) = self.find_coordinator(known).await?;
         let until = Instant::now() + self.login_limit;
         let token = [Value::from(session.expose_secret())];
@@ -274,6 +276,13 @@ impl Sessions {
                     }
                 },
                 Err(RequestError::Refused { fault }) if fault.is("HOST_IS_SLAVE") => {
+                    if matches!(why, CallError::Unreachable { .. }) {
+                        let host = endpoint.host_str().unwrap_or_default();
+                        let named = fault.param(0);
+                        why = CallError::Unreachable {
+                            why: format!("{host} names {named} as coordinator, which does not answer"),
+                        };
+                    }
                     if let Some(next) = endpoint::of_member(&endpoint, fault.param(0)).filter(|e| !tried.contains(e)) {
                         tried.push(next.clone());
                         probes.push(Self::probe(self.transport.clone(), self.credentials(), next, self.login_limit));
@@ -349,8 +358,8 @@ impl Sessions {
         });
     }
 
-    async fn log_out(&self, endpoint: &Url, session: &SecretString) -> bool {
-        log_out(&self.transport, endpoint, session, self.login_limit).await
+    async fn log_out(&self, endpoint: &Url, session: &SecretString) {
+        log_out(&self.transport, endpoint, session, self.login_limit).await;
     }
 }
 
@@ -359,7 +368,8 @@ async fn log_out(transport: &Transport, endpoint: &Url, session: &SecretString, 
     let token = [Value::from(session.expose_secret())];
     let until = Instant::now() + limit.min(Duration::from_secs(5));
     match transport.call::<Value>(endpoint, "session.logout", &token, until).await {
-        Ok(_) | Err(RequestError::Refused { .. }) => true,
+        Ok(_) => true,
+        Err(RequestError::Refused { fault }) if fault.is("SESSION_INVALID") => true,
         Err(error) => {
             tracing::debug!(%error, "the session was not logged out; xapi drops it when it is idle");
             false
