@@ -93,7 +93,14 @@ impl JsonSchema for Currency {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "maxLength": 3 })
+        json_schema!({
+            "type": "string",
+            "maxLength": 16,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^[A-Z]{3}$')",
+                "message": "write the currency's three-letter code in capitals, for example EUR",
+            }],
+        })
     }
 }
 
@@ -139,7 +146,14 @@ impl JsonSchema for Amount {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]{1,12}(\\.[0-9]{1,10})?$", "maxLength": 23 })
+        json_schema!({
+            "type": "string",
+            "maxLength": 23,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^[0-9]{1,12}([.][0-9]{1,10})?$')",
+                "message": "write the amount as a quoted decimal number, for example \"0.0456\"",
+            }],
+        })
     }
 }
 

@@ -139,7 +139,15 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": PATTERN, "maxLength": 17 })
+        json_schema!({
+            "type": "string",
+            "maxLength": 17,
+            // A rule rather than a pattern: its message can say what to write.
+            "x-kubernetes-validations": [{
+                "rule": format!("self.matches('{PATTERN}')"),
+                "message": "write a size as a whole number and a unit, for example 512Mi or 4Gi",
+            }],
+        })
     }
 }
 

@@ -12,15 +12,20 @@
 //!    [`ErrorKind::UnknownOutcome`].
 //! 5. **No secrets in words.** Credentials appear in no error, log line or debug print.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
 mod error;
 mod model;
+mod registry;
 pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
     Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
-    Network, ObservedGuest, Owner, Power, Stage, StopMode,
+    Network, ObservedGuest, OfferingAside, Owner, Power, Stage, StopMode,
 };
+
+pub use registry::{Entry, Registry};
 
 use std::time::Duration;
 
@@ -81,6 +86,11 @@ pub trait Provider: Send + Sync + 'static {
     /// How long after a creation's unknown outcome the VM may still turn up. Only after that is `Ok(None)` from
     /// [`Provider::find`] taken as the end of it.
     fn settling_time(&self) -> Duration;
+
+    /// Rented types that are put aside because they had no room lately. Known without asking the provider.
+    fn set_aside(&self) -> Vec<OfferingAside> {
+        Vec::new()
+    }
 
     /// Ends sessions and background work. Operations after it fail with [`ErrorKind::Unavailable`].
     async fn close(&self);

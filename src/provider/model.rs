@@ -1,6 +1,6 @@
 //! The values that go to and come from providers.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::api::quantity::Bytes;
 
@@ -202,6 +202,8 @@ pub struct HostInventory {
     pub memory_others: Bytes,
     /// Virtual processors of running VMs that are not of this owner, without the control domain.
     pub vcpus_others: u32,
+    /// How many running VMs are not of this owner, without the control domain.
+    pub guests_others: u32,
     /// VMs of this owner that take memory here.
     pub guests: Vec<GuestUse>,
 }
@@ -213,6 +215,19 @@ pub struct ImageFact {
     pub id: String,
     /// Its name.
     pub name: String,
+}
+
+/// A rented type that had no room lately and is better not tried for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferingAside {
+    /// The type.
+    pub instance_type: String,
+    /// The zone it was asked for in. `None`: the provider was free to choose.
+    pub zone: Option<String>,
+    /// For how much longer.
+    pub remaining: Duration,
+    /// The provider's own code, such as `InsufficientInstanceCapacity`.
+    pub code: String,
 }
 
 /// What a pool has.

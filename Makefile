@@ -1,0 +1,35 @@
+# Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo sandbox sandbox-stop crds lint fmt clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Fetch and build what tests and demo need beside Rust crates
+	@scripts/setup.sh
+
+test: ## Run all tests, with the formatter and the linter
+	@scripts/test.sh
+
+demo: ## Lodge six guests on a simulated Xen pool and on EC2, scale them, remove them
+	@scripts/demo.sh
+
+sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave them running
+	@scripts/sandbox.sh start
+
+sandbox-stop: ## Stop what `make sandbox` started
+	@scripts/sandbox.sh stop
+
+crds: ## Write the definitions of the kinds to crds/
+	@"$$(scripts/build.sh)/innkeeper" crds --output crds
+
+lint: ## Run the linter alone
+	@. scripts/lib.sh && cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## Format all sources
+	@cargo fmt --all
+	@gofmt -w tests/controlplane
+
+clean: ## Remove all that was built and fetched; the next run begins cold
+	@scripts/clean.sh

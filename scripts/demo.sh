@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# The demonstration: two pools, six guests, four at home and two rented; scaled to eight and to two; removed. At the end
+# both providers are asked directly whether anything is left. Every number in the last line is counted, none is written.
+. "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
+
+BEGAN=$SECONDS
+SANDBOX=$CACHE/demo
+LEASH=(setpriv --pdeathsig TERM setsid)
+
+STAGE="the start"
+heading() {
+  STAGE=$1
+  printf '\n=== %s (%d s)\n' "$1" "$((SECONDS - BEGAN))" >&2
+}
+fail() {
+  say "demo: $*"
+  exit 1
+}
+finish() {
+  local status=$?
+  sandbox_stop
+  [ "$status" = 0 ] || say "demo: FAILED at: $STAGE; the logs are in $SANDBOX/logs"
+}
+get_guests() { kubectl get guests -n "$NAMESPACE" -l "innkeeper.dev/workload=$WORKLOAD" -o "$@"; }
+
+# Running guests and all guests, from the API server. A guest that runs has been bound and has an address.
+count_guests() {
+  get_guests 'jsonpath={range .items[*]}{.status.phase}/{.status.addresses[0]}{"\n"}{end}' |
+    awk -F/ 'NF { all++ } $1 == "Running" && $2 != "" { running++ } END { print running + 0, all + 0 }'
+}
+
+# until_guests NUMBER SECONDS: waits until exactly so many guests exist and all of them run; shows each change.
+until_guests() {
+  local deadline=$((SECONDS + $2)) running all shown=
+  while true; do
+    read -r running all < <(count_guests)
+    [ "$running/$all" = "$shown" ] || say "  $running of $all guests run"
+    shown=$running/$all
+    [ "$shown" != "$1/$1" ] || return 0
+    [ "$SECONDS" -lt "$deadline" ] || {
+      get_guests wide >&2
+      fail "expected $1 running guests within $2 s; $running of $all run"
+    }
+    sleep 0.3
+  done
+}
+
+# provided EXPECTED-XEN EXPECTED-EC2 WHEN: counts the running VMs at the providers; "-" expects nothing of one of them.
+provided() {
+  read -r XEN EC2 _ < <(look providers "$SANDBOX/baseline.json")
+  say "  at the providers: $XEN run on Xen, $EC2 at EC2"
+  [ "$1" = - ] || [ "$XEN" = "$1" ] || fail "$3: expected $1 VMs on Xen, the pool runs $XEN"
+  [ "$2" = - ] || [ "$EC2" = "$2" ] || fail "$3: expected $2 instances at EC2, there are $EC2 running"
+}
+
+demo() {
+  local replicas guests xen ec2 left
+  trap finish EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  sandbox_start
+  heading "two pools and a workload"
+  look baseline >"$SANDBOX/baseline.json"
+  read -r NAMESPACE WORKLOAD replicas < <(look workload)
+  kubectl apply --server-side -f "$SANDBOX/examples.yaml" >&2
+  until_guests "$replicas" 60
+  echo >&2
+  kubectl get cloudpools >&2
+  echo >&2
+  get_guests json | look table
+  provided 4 2 "after the start"
+  read -r _ guests < <(count_guests)
+  xen=$XEN ec2=$EC2
+  [ "$guests" = 6 ] || fail "the example asks for $guests guests, the demo is written for 6"
+
+  heading "eight guests: what does not fit at home is rented"
+  kubectl scale virtualworkload -n "$NAMESPACE" "$WORKLOAD" --replicas=8 >&2
+  until_guests 8 60
+  provided 4 4 "with eight guests"
+
+  heading "two guests: the last ones go first"
+  kubectl scale virtualworkload -n "$NAMESPACE" "$WORKLOAD" --replicas=2 >&2
+  until_guests 2 60
+  provided - - "with two guests"
+  [ "$((XEN + EC2))" = 2 ] || fail "two guests were left, and the providers run $((XEN + EC2)) VMs"
+
+  heading "nothing"
+  kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
+  until_guests 0 60
+  kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
+  read -r _ _ left < <(look providers "$SANDBOX/baseline.json")
+  if [ "$left" != 0 ]; then
+    look left "$SANDBOX/baseline.json" >&2
+    fail "expected nothing to be left at the providers, there are $left VMs, disks or instances"
+  fi
+  kubectl delete secrets -A -l "$MARK" >/dev/null
+  say "  at the providers: nothing is left"
+  sandbox_stop
+  printf 'demo: ok guests=%d xen=%d ec2=%d left=%d seconds=%d\n' "$guests" "$xen" "$ec2" "$left" "$((SECONDS - BEGAN))"
+}
+
+"$ROOT/scripts/setup.sh"
+locked demo demo

@@ -1,0 +1,203 @@
+//! `Guest`: one virtual machine, made by the operator for a workload.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    money::Money,
+    virtual_workload::{GuestTemplate, Placement},
+};
+
+/// One virtual machine. Guests are made by the operator for a `VirtualWorkload`.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "innkeeper.dev",
+    version = "v1alpha1",
+    kind = "Guest",
+    plural = "guests",
+    shortname = "gst",
+    category = "innkeeper",
+    namespaced,
+    status = "GuestStatus",
+    derive = "PartialEq",
+    doc = "One virtual machine. Guests are made by the operator for a VirtualWorkload; make one of those instead.",
+    selectable = ".spec.workload",
+    selectable = ".spec.binding.pool",
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.binding.pool"),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.addresses[0]"),
+    printcolumn(name = "Hourly", type_ = "string", json_path = ".status.hourlyCost.amount"),
+    printcolumn(name = "Cur", type_ = "string", json_path = ".status.hourlyCost.currency"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.binding.instanceType", priority = 1),
+    printcolumn(name = "Id", type_ = "string", json_path = ".status.providerId", priority = 1),
+    printcolumn(name = "Why", type_ = "string", json_path = ".status.placement.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(oldSelf.binding) || has(self.binding)")
+        .message("a binding is not taken back while a VM may exist; delete the Guest instead"),
+    validation = Rule::new("!has(oldSelf.binding) || !has(self.binding) || self.binding.incarnation > oldSelf.binding.incarnation || self.binding == oldSelf.binding")
+        .message("a guest's pool changes only together with a new incarnation, after its VM is gone")
+)]
+pub struct GuestSpec {
+    /// The workload it belongs to.
+    #[schemars(length(min = 1, max = 52))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("a guest cannot be given to another workload"))]
+    pub workload: String,
+    /// What it is.
+    pub template: GuestTemplate,
+    /// Where it may live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// Where it lives: the scheduler's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+}
+
+/// Where a guest lives. So exact that nothing is left to choose when it is made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Binding {
+    /// The pool.
+    #[schemars(length(min = 1, max = 253))]
+    pub pool: String,
+    /// Which VM of this guest the binding is for; see `status.incarnation`.
+    #[schemars(schema_with = "super::schema::count")]
+    pub incarnation: u32,
+    /// Id of the host to start on, where the pool has hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The type to rent, where the pool rents out types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+}
+
+/// The life of a guest in one word, for people. Programs look at conditions.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, strum::Display)]
+pub enum Phase {
+    /// No pool was found yet.
+    Pending,
+    /// A pool was chosen, the VM is being made or started.
+    Creating,
+    /// The VM runs.
+    Running,
+    /// The VM is being switched off.
+    Stopping,
+    /// The VM is off and its disks are kept.
+    Stopped,
+    /// The VM is in a state that its provider has to leave first (suspended, paused).
+    Waiting,
+    /// The VM and its disks are being removed.
+    Deleting,
+    /// The provider does not answer; the VM may be running.
+    Unknown,
+    /// Nothing happens until somebody acts.
+    Failed,
+}
+
+/// What is so.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Its life in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Counts the VMs of this guest: it goes up when a VM is certainly gone and another is to be made. A binding for an
+    /// earlier one is void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::count")]
+    pub incarnation: Option<u32>,
+    /// Written before the provider is first asked to make the VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
+    /// The provider's own id of the VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// Name of the host it is on, where the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Addresses as the provider tells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What it costs in an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hourly_cost: Option<Money>,
+    /// Why it is where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementStatus>,
+    /// Pools that had no room when the VM was to be made; they are not asked again for some minutes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pool".to_string()]))]
+    pub refusals: Vec<Refusal>,
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// An attempt at making a VM.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Creation {
+    /// For which incarnation.
+    #[schemars(schema_with = "super::schema::count")]
+    pub incarnation: u32,
+    /// In which pool.
+    pub pool: String,
+    /// When the provider was last asked.
+    pub asked_at: Time,
+    /// Whether the VM has been seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seen: bool,
+    /// Whether the VM has ever run, or may have. From then on its disks are never given up for want of room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
+    /// The pool had no room: what was made is removed again and another place is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Since when a VM that had been seen is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
+}
+
+/// Why a guest is where it is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// In a sentence.
+    pub message: String,
+    /// Pools that were not chosen, the first few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejection>,
+}
+
+/// A pool that was not chosen.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// The pool.
+    pub pool: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// A pool that had no room when it was asked.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The pool.
+    pub pool: String,
+    /// The type that was asked for, where the pool rents out types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// What the provider said.
+    pub message: String,
+    /// Not asked again before.
+    pub until: Time,
+}

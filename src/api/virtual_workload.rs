@@ -1,0 +1,360 @@
+//! `VirtualWorkload`: what the user wants to run.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cloud_pool::{Name, TaintEffect},
+    money::Money,
+    quantity::Bytes,
+    selector::Selector,
+    span::Span,
+};
+
+/// A number of like guests, and the rules for where they may live.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "innkeeper.dev",
+    version = "v1alpha1",
+    kind = "VirtualWorkload",
+    plural = "virtualworkloads",
+    shortname = "vw",
+    category = "innkeeper",
+    namespaced,
+    status = "VirtualWorkloadStatus",
+    derive = "PartialEq",
+    doc = "A number of like guests, and the rules for where they may live.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    validation = Rule::new("size(self.metadata.name) <= 52 && !self.metadata.name.contains('.')")
+        .message("the name must have at most 52 characters and no dot: guests are named NAME-0, NAME-1 and so on"),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Where", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Monthly", type_ = "string", json_path = ".status.monthlyCost"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualWorkloadSpec {
+    /// How many guests.
+    #[schemars(schema_with = "super::schema::replicas")]
+    pub replicas: u32,
+    /// What each guest is.
+    pub template: GuestTemplate,
+    /// Where guests may live. Left out: in any pool, owned hardware first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+}
+
+/// What a guest is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.image == oldSelf.image")
+        .message("the image of running guests cannot be changed; make a new VirtualWorkload with the new image"),
+    validation = Rule::new("self.size == oldSelf.size")
+        .message("the size of running guests cannot be changed; make a new VirtualWorkload with the new size"),
+    validation = Rule::new("has(self.networks) == has(oldSelf.networks) && (!has(self.networks) || self.networks == oldSelf.networks)")
+        .message("the networks of running guests cannot be changed; make a new VirtualWorkload with the new networks")
+)]
+pub struct GuestTemplate {
+    /// What it boots from.
+    pub image: ImageReference,
+    /// How large it is.
+    pub size: Size,
+    /// The networks it is attached to, in the order of its cards. Left out: what the provider gives by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 7))]
+    pub networks: Vec<NetworkReference>,
+    /// Whether it should run. Left out: `Running`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_state: Option<PowerState>,
+}
+
+/// An image by its logical name.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageReference {
+    /// A name of the `images` of CloudPools. A pool without it is not eligible.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+}
+
+/// A network by its logical name.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkReference {
+    /// A name of the `networks` of CloudPools. A pool without it is not eligible.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+}
+
+/// How large a guest is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Size {
+    /// Virtual processors.
+    #[schemars(schema_with = "super::schema::vcpus")]
+    pub vcpus: u32,
+    /// Memory that the guest sees.
+    #[x_kube(
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('128Mi')) >= 0")
+            .message("memory is too small for a guest; write it with a unit, at least 128Mi, for example 4Gi")
+    )]
+    pub memory: Bytes,
+}
+
+/// Whether a guest should run.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema)]
+pub enum PowerState {
+    /// It should run.
+    #[default]
+    Running,
+    /// It should be off, with its disks kept.
+    Stopped,
+}
+
+/// Where guests may live.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Only in pools with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<Selector>,
+    /// Only under these laws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jurisdictions: Option<Jurisdictions>,
+    /// Rather in pools with these labels. A wish costs no guest its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub preferred: Vec<Preference>,
+    /// Only where data of this class may be kept (`dataProtection.permittedClasses` of the pool).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub data_class: Option<String>,
+    /// Only where all of these certificates are held (`dataProtection.certifications` of the pool).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub certifications: Vec<Name>,
+    /// How the guests of the workload are spread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub spread: Vec<Spread>,
+    /// Whether guests of other namespaces may be on the same host. Left out: they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Near to guests of these workloads of the same namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub affinity: Vec<AffinityTerm>,
+    /// Apart from guests of these workloads of the same namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub anti_affinity: Vec<AffinityTerm>,
+    /// When owned hardware is full. Left out: overflow to the cheapest pool after two minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+    /// What is best among the places that are allowed. Left out: `Cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// Taints of pools that do not keep the guests away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// Who goes first when there is not room for all: higher before lower. Nobody is put out for it. Left out: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::priority")]
+    pub priority: Option<i32>,
+    /// What all guests of the workload together may cost in a month of 730 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_budget: Option<Money>,
+}
+
+/// A wish for pools.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Preference {
+    /// How much it is worth: any other place counts as so many percent dearer.
+    #[schemars(schema_with = "super::schema::weight")]
+    pub weight: u8,
+    /// The pools that are wished for.
+    pub pool_selector: Selector,
+}
+
+/// How guests are spread.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Spread {
+    /// Over what: `host`, `pool`, `jurisdiction`, or a label of pools, each of whose values is one place.
+    #[schemars(length(min = 1, max = 253))]
+    pub topology_key: String,
+    /// By how many guests the fullest place may exceed the emptiest one.
+    #[schemars(schema_with = "super::schema::skew")]
+    pub max_skew: u32,
+    /// What to do where that is not possible. Left out: `DoNotSchedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_unsatisfiable: Option<WhenUnsatisfiable>,
+}
+
+/// What to do where a spread is not possible.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum WhenUnsatisfiable {
+    /// The guest waits.
+    DoNotSchedule,
+    /// It is placed all the same, and the reasons say so.
+    ScheduleAnyway,
+}
+
+/// Whether guests of other namespaces may be on the same host.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum Isolation {
+    /// They may.
+    Shared,
+    /// The host lodges guests of this namespace only.
+    DedicatedHost,
+}
+
+/// Nearness to, or distance from, guests of other workloads.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AffinityTerm {
+    /// The workloads, of the same namespace. It may be the workload itself.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub workloads: Vec<Name>,
+    /// What counts as one place: `host`, `pool`, `jurisdiction`, or a label of pools.
+    #[schemars(length(min = 1, max = 253))]
+    pub topology_key: String,
+}
+
+/// What is best among the places that are allowed.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum Objective {
+    /// The least that another guest costs, then the tightest fit.
+    Cost,
+    /// The least loaded host.
+    Performance,
+    /// The fewest hosts.
+    Density,
+}
+
+/// A taint that does not keep guests away.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Toleration {
+    /// The taint's key. Left out: every key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub key: Option<String>,
+    /// The taint's value. Left out: every value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// The taint's effect. Left out: every effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+}
+
+/// The laws that guests may live under.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Jurisdictions {
+    /// Countries as codes of ISO 3166-1, such as `GB`.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.all(code, code.matches('^[A-Z]{2}$'))")
+            .message("write each country as its two-letter ISO 3166 code in capitals, for example GB"),
+        merge_strategy = ListMerge::Set
+    )]
+    pub allow: Vec<CountryCode>,
+}
+
+/// A country.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct CountryCode(#[schemars(length(max = 16))] pub String);
+
+/// What happens when owned hardware is full.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.policy == 'WhenFull' || !has(self.after)")
+        .message("burst.after has no meaning with policy Never; leave it out or write policy: WhenFull")
+)]
+pub struct Burst {
+    /// Whether guests may go to pools that are paid by use.
+    pub policy: BurstPolicy,
+    /// How long a guest waits for room on owned hardware first. Left out: two minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Span>,
+}
+
+/// Whether guests may go to pools that are paid by use.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum BurstPolicy {
+    /// Guests wait for room on owned hardware for as long as it takes.
+    Never,
+    /// When owned hardware has been full for a while.
+    WhenFull,
+}
+
+/// What is so.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualWorkloadStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Guests that exist.
+    #[serde(default)]
+    #[schemars(schema_with = "super::schema::count")]
+    pub replicas: u32,
+    /// Guests that are as they should be.
+    #[serde(default)]
+    #[schemars(schema_with = "super::schema::count")]
+    pub ready_replicas: u32,
+    /// Label selector of the guests, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Guests by pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pool".to_string()]))]
+    pub placements: Vec<PoolShare>,
+    /// Guests by pool, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// What the guests cost in a month of 730 hours, in words: an amount for each currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_cost: Option<String>,
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Guests in one pool.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolShare {
+    /// The pool.
+    pub pool: String,
+    /// How many guests are placed there.
+    #[schemars(schema_with = "super::schema::count")]
+    pub guests: u32,
+    /// What they cost in an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hourly_cost: Option<Money>,
+}

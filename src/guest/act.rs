@@ -1,0 +1,190 @@
+//! Carries out one step, and writes what has to be known before and after it.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Api, ResourceExt as _, runtime::controller::Action};
+use tracing::{info, warn};
+
+use super::{
+    Context,
+    decide::{self, Step, Verdict},
+    facts::{Facts, Sight, Subject, Trouble},
+    gather,
+    status::{self, OwnStatus},
+};
+use crate::{
+    api::{
+        Guest,
+        names::{GUEST_FINALIZER, manager},
+    },
+    provider::{Deletion, ErrorKind, Key, ObservedGuest, Provider, ProviderError, StopMode},
+    runtime::{ApiError, apply, chain, events::News},
+};
+
+/// One run.
+pub(super) struct Run<'c> {
+    pub context: &'c Context,
+    pub guest: Arc<Guest>,
+    pub facts: Facts,
+    /// The facts were read from the provider in this run, not remembered.
+    pub fresh: bool,
+}
+
+/// How a run goes on.
+pub(super) enum Progress {
+    /// Decide again.
+    GoOn,
+    /// Enough for now.
+    Rest(Action),
+}
+
+/// A guest that is as it should be is looked at this often all the same, should an event have been lost.
+const PATROL: Duration = Duration::from_secs(600);
+/// How soon to ask again whether a removal has ended.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+impl Run<'_> {
+    /// Takes the step of a verdict.
+    pub(super) async fn take(&mut self, verdict: Verdict) -> Result<Progress, ApiError> {
+        match &verdict.step {
+            Step::Rest => {
+                self.write(status::after(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+                Ok(Progress::Rest(Action::requeue(verdict.again.unwrap_or(PATROL))))
+            }
+            Step::LetGo => {
+                apply::remove_finalizer(&self.api(), &*self.guest, GUEST_FINALIZER).await?;
+                info!(guest = %self.facts.subject.key, "let go");
+                Ok(Progress::Rest(Action::await_change()))
+            }
+            Step::Renew => {
+                self.write(status::renewed(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+                let message = verdict.say.claims.first().map(|claim| claim.message.clone()).unwrap_or_default();
+                self.tell(true, "PlacedAnew", "Renew", message).await;
+                Ok(Progress::Rest(Action::await_change()))
+            }
+            Step::Create(wish) => {
+                // From here on a VM may exist: the record is written first, and on the condition that nothing changed,
+                // so that nobody acts on a decision that is out of date.
+                self.write(status::before_creation(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+                let answer = match self.provider() {
+                    Ok(provider) => provider.create(wish).await,
+                    Err(closed) => Err(closed),
+                };
+                self.seen(verdict.step.clone(), answer, "Created", "Create").await
+            }
+            Step::Start(wish) => {
+                let answer = match self.provider() {
+                    Ok(provider) => provider.start(wish).await,
+                    Err(closed) => Err(closed),
+                };
+                self.seen(verdict.step.clone(), answer, "Started", "Start").await
+            }
+            Step::Stop(key) => {
+                let answer = match self.provider() {
+                    Ok(provider) => provider.stop(key, StopMode::Soft).await,
+                    Err(closed) => Err(closed),
+                };
+                self.seen(verdict.step.clone(), answer, "Stopped", "Stop").await
+            }
+            Step::Erase(key) => self.erase(key, &verdict).await,
+        }
+    }
+
+    async fn seen(
+        &mut self,
+        step: Step,
+        answer: Result<ObservedGuest, ProviderError>,
+        reason: &'static str,
+        action: &'static str,
+    ) -> Result<Progress, ApiError> {
+        match answer {
+            Ok(vm) => {
+                self.context.patience.succeeded(&self.facts.subject.key.guest);
+                let pool = self.facts.subject.pool().unwrap_or_default();
+                let on = vm.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
+                let note = format!("VM {} in {pool}{on}", vm.provider_id);
+                info!(guest = %self.facts.subject.key, vm = vm.provider_id, reason, "acted");
+                (self.facts.vm, self.fresh) = (Sight::Known(vm), true);
+                self.tell(false, reason, action, note).await;
+                Ok(Progress::GoOn)
+            }
+            Err(error) => self.failed(&step, &error).await,
+        }
+    }
+
+    async fn erase(&mut self, key: &Key, verdict: &Verdict) -> Result<Progress, ApiError> {
+        let answer = match self.provider() {
+            Ok(provider) => provider.delete(key).await,
+            Err(closed) => Err(closed),
+        };
+        match answer {
+            Ok(Deletion::Gone) => {
+                self.context.patience.succeeded(&key.guest);
+                (self.facts.vm, self.facts.erased, self.fresh) = (Sight::Absent, true, true);
+                Ok(Progress::GoOn)
+            }
+            Ok(Deletion::InProgress) => {
+                self.write(status::after(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+                Ok(Progress::Rest(Action::requeue(REMOVAL)))
+            }
+            Err(error) => self.failed(&verdict.step, &error).await,
+        }
+    }
+
+    /// A step failed: look for another place, or say so and try again after a while.
+    async fn failed(&mut self, step: &Step, error: &ProviderError) -> Result<Progress, ApiError> {
+        let (trouble, generation) = (Trouble::from(error), self.guest.metadata.generation);
+        let say = decide::after_failure(&self.facts, step, &trouble);
+        if decide::is_refusal(&self.facts, step, &trouble) {
+            self.tell(true, "PoolRefused", "Create", trouble.message.clone()).await;
+            self.write(status::refusing(&self.facts, &trouble.message, &say, generation)).await?;
+            return Ok(Progress::GoOn);
+        }
+        let wait = self.context.patience.failed(
+            self.facts.subject.key.guest.clone(),
+            self.wish(),
+            trouble.retry_after,
+            self.facts.now,
+            rand::random(),
+        );
+        warn!(guest = %self.facts.subject.key, error = chain(error), retry_ms = wait.as_millis(), "a step failed");
+        let mut own = status::after(&self.facts, &say, generation);
+        if trouble.kind == ErrorKind::UnknownOutcome {
+            own = status::perhaps_started(own, step);
+        }
+        self.write(own).await?;
+        Ok(Progress::Rest(Action::requeue(wait)))
+    }
+
+    /// What the current attempts are about: a number that changes when somebody changes the wish.
+    pub(super) fn wish(&self) -> u64 {
+        let generation = self.guest.metadata.generation.unwrap_or_default().unsigned_abs();
+        generation * 2 + u64::from(self.facts.subject.deleting)
+    }
+
+    /// The connection to ask. It may have been closed since the facts were gathered: that is a failed step like others.
+    fn provider(&self) -> Result<Arc<dyn Provider>, ProviderError> {
+        gather::provider(self.context, &self.facts.subject).ok_or_else(|| {
+            ProviderError::new(ErrorKind::Unavailable, "ask the pool", "its connection was closed meanwhile")
+        })
+    }
+
+    /// Writes our part of the status where it differs, and goes on with what the API server then holds.
+    async fn write(&mut self, own: OwnStatus) -> Result<(), ApiError> {
+        if own == OwnStatus::of(&self.guest.status.clone().unwrap_or_default()) {
+            return Ok(());
+        }
+        let written = apply::status(&self.api(), &*self.guest, manager::GUEST, &own).await?;
+        self.facts.subject = Subject::new(&written);
+        self.guest = Arc::new(written);
+        Ok(())
+    }
+
+    async fn tell(&self, warning: bool, reason: &'static str, action: &'static str, note: String) {
+        self.context.herald.say(&*self.guest, News { warning, reason: reason.to_owned(), action, note }).await;
+    }
+
+    fn api(&self) -> Api<Guest> {
+        Api::namespaced(self.context.client.clone(), &self.guest.namespace().unwrap_or_default())
+    }
+}

@@ -1,0 +1,140 @@
+//! What a decision about a guest is made from: one immutable value.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use crate::{
+    api::{
+        Guest, GuestStatus,
+        guest::{Binding, Creation},
+        names::GUEST_FINALIZER,
+        virtual_workload::PowerState,
+    },
+    provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError},
+};
+
+/// What the API server says of a guest.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What its VM is found by, for the current incarnation.
+    pub key: Key,
+    /// Somebody deleted it.
+    pub deleting: bool,
+    /// Our finalizer is on it.
+    pub held: bool,
+    /// Should it run.
+    pub wanted: PowerState,
+    /// Where it is bound to, if the binding is for the current incarnation.
+    pub binding: Option<Binding>,
+    /// What was asked for in the current incarnation.
+    pub creation: Option<Creation>,
+    /// Its status as it was read.
+    pub status: GuestStatus,
+}
+
+impl Subject {
+    /// Reads a guest.
+    #[must_use]
+    pub fn new(guest: &Guest) -> Self {
+        let status = guest.status.clone().unwrap_or_default();
+        // The binding is kept where a status can be lost (a restored backup): the higher one counts.
+        let bound = guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
+        let incarnation = status.incarnation.unwrap_or(1).max(bound);
+        Self {
+            key: Key {
+                guest: guest.uid().unwrap_or_default(),
+                incarnation,
+                namespace: guest.namespace().unwrap_or_default(),
+                name: guest.name_any(),
+            },
+            deleting: guest.metadata.deletion_timestamp.is_some(),
+            held: guest.finalizers().iter().any(|entry| entry == GUEST_FINALIZER),
+            wanted: guest.spec.template.power_state.unwrap_or_default(),
+            binding: guest.spec.binding.clone().filter(|binding| binding.incarnation == incarnation),
+            creation: status.creation.clone().filter(|creation| creation.incarnation == incarnation),
+            status,
+        }
+    }
+
+    /// The pool where its VM is or may be.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        let creation = self.creation.as_ref().map(|creation| creation.pool.as_str());
+        creation.or_else(|| self.binding.as_ref().map(|binding| binding.pool.as_str()))
+    }
+}
+
+/// What is known of the pool it is bound to.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// It is bound to none.
+    Unbound,
+    /// There is no such `CloudPool`.
+    Missing {
+        /// Its name.
+        pool: String,
+    },
+    /// There is no connection to it.
+    Unreachable {
+        /// Its name.
+        pool: String,
+        /// Why, for people.
+        why: String,
+    },
+    /// It can be asked.
+    Open {
+        /// Its name.
+        pool: String,
+        /// What the VM should be, or why that cannot be said.
+        wish: Result<GuestWish, String>,
+        /// How long after a lost answer a VM may still turn up.
+        settling: Duration,
+    },
+}
+
+/// What is known of its VM.
+#[derive(Clone, Debug)]
+pub enum Sight {
+    /// The provider was not asked, because there is none to ask.
+    NotAsked,
+    /// It is certainly not there.
+    Absent,
+    /// The provider did not say. It may be there.
+    Unknown(Trouble),
+    /// It is there.
+    Known(ObservedGuest),
+}
+
+/// A provider's failure, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind it is.
+    pub kind: ErrorKind,
+    /// For people.
+    pub message: String,
+    /// When the provider wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<&ProviderError> for Trouble {
+    fn from(error: &ProviderError) -> Self {
+        Self { kind: error.kind, message: error.to_string(), retry_after: error.retry_after }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The guest.
+    pub subject: Subject,
+    /// Its pool.
+    pub place: Place,
+    /// Its VM.
+    pub vm: Sight,
+    /// The provider said in this run that nothing of it is left.
+    pub erased: bool,
+    /// The time.
+    pub now: Timestamp,
+}

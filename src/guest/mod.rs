@@ -1,0 +1,77 @@
+//! The guest controller: does this guest's VM exist and look as it should, exactly once.
+
+mod act;
+pub mod decide;
+pub mod facts;
+mod gather;
+mod say;
+pub mod status;
+pub mod wish;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{
+    Client,
+    runtime::{controller::Action, reflector::Store},
+};
+
+use crate::{
+    api::{CloudPool, Guest},
+    provider::{Freshness, Registry},
+    runtime::{ApiError, backoff::Patience, events::Herald},
+};
+use act::{Progress, Run};
+
+/// What every run needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The pools as last seen.
+    pub pools: Store<CloudPool>,
+    /// The connections to them.
+    pub registry: Arc<Registry>,
+    /// Who writes Events.
+    pub herald: Herald,
+    /// Guests whose last step failed, by UID.
+    pub patience: Patience<String>,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// The most steps in one run; what is left over goes on in the next.
+const STEPS: usize = 8;
+/// How soon to decide anew when the object was changed by somebody in between.
+const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
+
+/// One run for one guest: look, decide, act, until there is nothing to do or something else must happen first.
+pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Action, ApiError> {
+    match steps(guest, &context).await {
+        Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(error) if error.is_not_found() => Ok(Action::await_change()),
+        done => done,
+    }
+}
+
+async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError> {
+    let facts = gather::gather(context, &guest, Freshness::Cached).await;
+    let mut run = Run { context, guest, facts, fresh: false };
+    for _ in 0..STEPS {
+        let mut verdict = decide::decide(&run.facts);
+        if verdict.step.needs_fresh_sight() && !run.fresh {
+            let erased = run.facts.erased;
+            run.facts = gather::gather(context, &run.guest, Freshness::Live).await;
+            (run.facts.erased, run.fresh) = (erased, true);
+            verdict = decide::decide(&run.facts);
+        }
+        if verdict.step.asks_the_provider()
+            && let Some(rest) = context.patience.remaining(&run.facts.subject.key.guest, run.wish(), run.facts.now)
+        {
+            return Ok(Action::requeue(rest));
+        }
+        if let Progress::Rest(action) = run.take(verdict).await? {
+            return Ok(action);
+        }
+    }
+    Ok(Action::requeue(CHANGED_MEANWHILE))
+}

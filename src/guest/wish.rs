@@ -1,0 +1,30 @@
+//! What a guest's VM should be, with the pool's own ids for everything that is named. Pure.
+
+use crate::{
+    api::{CloudPool, Guest, cloud_pool::NamedResource, guest::Binding},
+    provider::{GuestWish, Key, Network},
+};
+
+/// Resolves a guest for the pool it is bound to, or says what is missing there.
+pub fn resolve(guest: &Guest, key: &Key, binding: &Binding, pool: &CloudPool) -> Result<GuestWish, String> {
+    let template = &guest.spec.template;
+    let networks = template.networks.iter().map(|network| {
+        let provider_id = named(&pool.spec.networks, &network.name, "networks", &binding.pool)?;
+        Ok(Network { name: network.name.clone(), provider_id })
+    });
+    Ok(GuestWish {
+        key: key.clone(),
+        image: named(&pool.spec.images, &template.image.name, "images", &binding.pool)?,
+        vcpus: template.size.vcpus,
+        memory: template.size.memory,
+        networks: networks.collect::<Result<_, String>>()?,
+        instance_type: binding.instance_type.clone(),
+        zone: None,
+        host: binding.host.clone(),
+    })
+}
+
+fn named(list: &[NamedResource], name: &str, field: &str, pool: &str) -> Result<String, String> {
+    let found = list.iter().find(|entry| entry.name == name).map(|entry| entry.provider_id.clone());
+    found.ok_or_else(|| format!("CloudPool {pool} has no entry \"{name}\" in spec.{field} any more: put it back"))
+}

@@ -1,0 +1,298 @@
+//! The operator: all controllers side by side, on shared watches.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::ListParams,
+    core::PartialObjectMeta,
+    runtime::reflector::{self, ObjectRef, Store, store::Writer},
+};
+use snafu::{OptionExt, ResultExt, Snafu};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    api::{CloudPool, Guest, VirtualWorkload},
+    guest, pool,
+    provider::{Owner, Registry},
+    runtime::{
+        ApiError,
+        backoff::Patience,
+        call,
+        controller::{self, Nudge, Queue, queue},
+        events::Herald,
+        watch::{Filled, Listener, Seen, follow},
+    },
+    scheduler::Scheduler,
+    serve::{self, Readiness, ServeError},
+    workload,
+};
+
+/// How the operator is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where `/livez` and `/readyz` are served.
+    pub listen: SocketAddr,
+    /// How many guests are worked on at once.
+    pub guests_at_once: u16,
+}
+
+/// Why the operator cannot run.
+#[derive(Debug, Snafu)]
+pub enum OperatorError {
+    /// The API server did not do what it was asked.
+    #[snafu(transparent)]
+    Api {
+        /// Why.
+        source: ApiError,
+    },
+    /// Nothing can be served.
+    #[snafu(transparent)]
+    Serve {
+        /// Why.
+        source: ServeError,
+    },
+    /// A kind is not installed.
+    #[snafu(display(
+        "cannot work without the kind {kind}: install the definitions with `innkeeper crds | kubectl apply --server-side -f -`"
+    ))]
+    KindMissing {
+        /// Which.
+        kind: &'static str,
+        /// What the API server said.
+        source: ApiError,
+    },
+    /// The cluster cannot be told from others.
+    #[snafu(display("cannot tell this cluster from others: its namespace kube-system has no UID"))]
+    NoClusterUid,
+}
+
+/// How many pools and workloads are worked on at once.
+const FEW: u16 = 8;
+
+/// What the controllers read.
+#[derive(Clone)]
+struct Stores {
+    pools: Store<CloudPool>,
+    workloads: Store<VirtualWorkload>,
+    guests: Store<Guest>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    filled: [Filled; 4],
+}
+
+/// What keeps it up to date.
+struct Writers {
+    pools: Writer<CloudPool>,
+    workloads: Writer<VirtualWorkload>,
+    guests: Writer<Guest>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
+}
+
+/// What names objects that need a look.
+#[derive(Clone)]
+struct Nudges {
+    pools: Nudge<CloudPool>,
+    workloads: Nudge<VirtualWorkload>,
+    guests: Nudge<Guest>,
+    /// Rung for the scheduler.
+    bell: Arc<Notify>,
+}
+
+/// What the controllers take objects from.
+struct Queues {
+    pools: Queue<CloudPool>,
+    workloads: Queue<VirtualWorkload>,
+    guests: Queue<Guest>,
+}
+
+/// What every controller is made with.
+struct Common {
+    client: Client,
+    stores: Stores,
+    shutdown: CancellationToken,
+    owner: Owner,
+}
+
+/// Runs until `shutdown`, then lets what is under way end and closes the connections to the pools.
+pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), OperatorError> {
+    let listener = serve::listen(options.listen).await?;
+    let readiness = Readiness::default();
+    let mut serving = JoinSet::new();
+    serving.spawn(serve::serve(listener, readiness.clone(), shutdown.clone()));
+    let owner = owner(&client).await?;
+    check_kinds(&client).await?;
+
+    let (stores, writers) = stores();
+    let (nudges, queues) = queues();
+    let registry = Arc::new(Registry::default());
+    let links = Arc::new(links(&registry, &nudges, &stores));
+    let common = Common { client, stores, shutdown: shutdown.clone(), owner };
+    let mut watches = spawn_watches(&common, &nudges, writers);
+    let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
+
+    let filled = async {
+        for store in &common.stores.filled {
+            store.wait().await;
+        }
+        readiness.set_ready();
+        info!(owner = common.owner.0, "ready");
+        shutdown.cancelled().await;
+    };
+    tokio::select! { () = filled => {}, () = shutdown.cancelled() => {} }
+    info!("shutting down");
+    while controllers.join_next().await.is_some() {}
+    links.cut_all().await;
+    watches.shutdown().await;
+    while let Some(served) = serving.join_next().await {
+        if let Ok(served) = served {
+            served?;
+        }
+    }
+    Ok(())
+}
+
+fn stores() -> (Stores, Writers) {
+    let (pools, workloads) = (reflector::store(), reflector::store());
+    let (guests, namespaces) = (reflector::store(), reflector::store());
+    let stores = Stores {
+        pools: pools.0,
+        workloads: workloads.0,
+        guests: guests.0,
+        namespaces: namespaces.0,
+        filled: Default::default(),
+    };
+    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1, namespaces: namespaces.1 })
+}
+
+fn queues() -> (Nudges, Queues) {
+    let (pools, workloads, guests) = (queue(), queue(), queue());
+    let bell = Arc::new(Notify::new());
+    let nudges = Nudges { pools: pools.0, workloads: workloads.0, guests: guests.0, bell };
+    (nudges, Queues { pools: pools.1, workloads: workloads.1, guests: guests.1 })
+}
+
+/// When a pool's connection opens, or all there may have changed, every guest that is bound to it needs a look.
+fn links(registry: &Arc<Registry>, nudges: &Nudges, stores: &Stores) -> pool::Links {
+    let (guests, nudge) = (stores.guests.clone(), nudges.guests.clone());
+    let all_guests = move |pool: &str| {
+        let here = |guest: &Guest| guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool);
+        guests.state_filter(here).iter().for_each(|guest| nudge.look_at(ObjectRef::from_obj(&**guest)));
+    };
+    pool::Links::new(Arc::clone(registry), nudges.guests.clone(), nudges.pools.clone(), Box::new(all_guests))
+}
+
+/// One watch for each kind, and who is told of a change: the object's own controller, and those that it matters to.
+fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    let to = nudges.clone();
+    let on_pool: Listener<CloudPool> = Box::new(move |pool| {
+        to.pools.look_at(ObjectRef::from_obj(pool));
+        to.bell.notify_one();
+    });
+    let to = nudges.clone();
+    let on_workload: Listener<VirtualWorkload> = Box::new(move |workload| {
+        to.workloads.look_at(ObjectRef::from_obj(workload));
+    });
+    let to = nudges.clone();
+    let seen = Seen::default();
+    let on_guest: Listener<Guest> = Box::new(move |guest| {
+        // Most changes of a guest are its controller's own status: they need no answer from it.
+        if seen.is_new_wish(guest) {
+            to.guests.look_at(ObjectRef::from_obj(guest));
+        }
+        to.workloads.look_at(ObjectRef::new(&guest.spec.workload).within(&guest.namespace().unwrap_or_default()));
+        if let Some(binding) = &guest.spec.binding {
+            to.pools.look_at(ObjectRef::new(&binding.pool));
+        }
+        to.bell.notify_one();
+    });
+    let to = nudges.clone();
+    // Its labels say which pools its guests may use.
+    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
+    let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
+    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, on_namespace));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
+    watches
+}
+
+fn spawn_controllers(
+    common: &Common,
+    options: &Options,
+    queues: Queues,
+    nudges: Nudges,
+    registry: Arc<Registry>,
+    links: Arc<pool::Links>,
+) -> JoinSet<()> {
+    let Common { client, stores, shutdown, owner } = common;
+    let herald = |name| Herald::new(client.clone(), name);
+    let now: fn() -> Timestamp = Timestamp::now;
+    let mut set = JoinSet::new();
+    let context = workload::Context {
+        client: client.clone(),
+        guests: stores.guests.clone(),
+        herald: herald("innkeeper-workload"),
+        now,
+    };
+    let (store, stop) = (stores.workloads.clone(), shutdown.clone());
+    set.spawn(controller::run("workload", store, queues.workloads, FEW, Arc::new(context), stop, workload::reconcile));
+    let context = pool::Context {
+        client: client.clone(),
+        guests: stores.guests.clone(),
+        links,
+        owner: owner.clone(),
+        herald: herald("innkeeper-pool"),
+        now,
+    };
+    let (store, stop) = (stores.pools.clone(), shutdown.clone());
+    set.spawn(controller::run("pool", store, queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
+    let context = guest::Context {
+        client: client.clone(),
+        pools: stores.pools.clone(),
+        registry,
+        herald: herald("innkeeper-guest"),
+        patience: Patience::default(),
+        now,
+    };
+    let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
+    set.spawn(controller::run("guest", store, queues.guests, at_once, Arc::new(context), stop, guest::reconcile));
+    let scheduler = Scheduler {
+        client: client.clone(),
+        guests: stores.guests.clone(),
+        pools: stores.pools.clone(),
+        namespaces: stores.namespaces.clone(),
+        herald: herald("innkeeper-scheduler"),
+        now,
+        bell: nudges.bell,
+        filled: stores.filled.to_vec(),
+    };
+    set.spawn(scheduler.run(shutdown.clone()));
+    set
+}
+
+/// Whose VMs ours are: the cluster's own identity, that of its oldest namespace.
+async fn owner(client: &Client) -> Result<Owner, OperatorError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = call("read namespace kube-system", namespaces.get("kube-system")).await?;
+    system.uid().map(Owner).context(NoClusterUidSnafu)
+}
+
+/// Whether the kinds are installed: a watch on a missing one would only fail again and again.
+async fn check_kinds(client: &Client) -> Result<(), OperatorError> {
+    let one = ListParams::default().limit(1);
+    call("list CloudPools", Api::<CloudPool>::all(client.clone()).list_metadata(&one))
+        .await
+        .context(KindMissingSnafu { kind: "CloudPool" })?;
+    call("list VirtualWorkloads", Api::<VirtualWorkload>::all(client.clone()).list_metadata(&one))
+        .await
+        .context(KindMissingSnafu { kind: "VirtualWorkload" })?;
+    call("list Guests", Api::<Guest>::all(client.clone()).list_metadata(&one))
+        .await
+        .context(KindMissingSnafu { kind: "Guest" })?;
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! From a pool's spec and Secrets to a connection.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use super::facts::Trouble;
+use crate::{
+    api::cloud_pool::{ProviderSpec, SecretReference},
+    provider::{ErrorKind, Owner, Provider, ProviderError},
+    runtime::{call, chain},
+};
+
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// The values of a pool's Secrets. Never printed.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(BTreeMap<(SecretReference, String), SecretString>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secret values", self.0.len())
+    }
+}
+
+impl PartialEq for Secrets {
+    fn eq(&self, other: &Self) -> bool {
+        let plain = |secrets: &Self| -> Vec<_> {
+            secrets.0.iter().map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect()
+        };
+        plain(self) == plain(other)
+    }
+}
+
+impl Secrets {
+    /// A value, or a sentence that says what to add.
+    fn value(&self, secret: &SecretReference, key: &str) -> Result<SecretString, Trouble> {
+        self.0.get(&(secret.clone(), key.to_owned())).cloned().ok_or_else(|| Trouble {
+            kind: ErrorKind::Invalid,
+            message: format!("Secret {}/{} has no key \"{key}\": add it", secret.namespace, secret.name),
+        })
+    }
+
+    /// A value that may be shown.
+    fn text(&self, secret: &SecretReference, key: &str) -> Result<String, Trouble> {
+        Ok(self.value(secret, key)?.expose_secret().to_owned())
+    }
+}
+
+/// Reads the Secrets that a provider's spec names.
+pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secrets, Trouble> {
+    let xapi = spec.xapi.iter().flat_map(|xapi| {
+        let authority = xapi.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
+        std::iter::once(&xapi.credentials_secret_ref).chain(authority)
+    });
+    let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
+    let references: Vec<&SecretReference> = xapi.chain(ec2).collect();
+    let mut secrets = Secrets::default();
+    for reference in references {
+        let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
+        let act = format!("read Secret {}/{}", reference.namespace, reference.name);
+        let secret = call(act, api.get(&reference.name)).await.map_err(|error| {
+            let missing = error.is_not_found();
+            Trouble {
+                kind: if missing { ErrorKind::NotFound } else { ErrorKind::Unavailable },
+                message: match missing {
+                    true => format!("there is no Secret {}/{}: create it", reference.namespace, reference.name),
+                    false => chain(&error),
+                },
+            }
+        })?;
+        for (key, value) in secret.data.unwrap_or_default() {
+            // Passwords typed into `kubectl create secret --from-file` end in a line feed that nobody means.
+            let text = String::from_utf8_lossy(&value.0).trim_end_matches(['\r', '\n']).to_owned();
+            secrets.0.insert((reference.clone(), key), text.into());
+        }
+    }
+    Ok(secrets)
+}
+
+/// An open connection.
+type Opened = Arc<dyn Provider>;
+
+/// What a connection is made from, besides the provider's own spec.
+pub(super) struct Connection<'a> {
+    /// The values of the Secrets that the spec names.
+    pub secrets: &'a Secrets,
+    /// Whose guests these are.
+    pub owner: &'a Owner,
+    /// The provider's own id of the pool as it was last seen. Another pool behind the same address is not driven.
+    pub expected_id: Option<&'a str>,
+}
+
+/// Opens the connection.
+pub(super) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
+    let connecting = async {
+        match (&spec.xapi, &spec.ec2) {
+            (Some(xapi), None) => xapi::connect(xapi, made).await,
+            (None, Some(ec2)) => ec2::connect(ec2, made).await,
+            _ => Err(invalid("spec.provider must have exactly one of xapi and ec2")),
+        }
+    };
+    timeout(CONNECTING, connecting).await.unwrap_or_else(|_| {
+        let message = format!("the provider did not answer within {} s", CONNECTING.as_secs());
+        Err(Trouble { kind: ErrorKind::Unavailable, message })
+    })
+}
+
+fn invalid(message: impl Into<String>) -> Trouble {
+    Trouble { kind: ErrorKind::Invalid, message: message.into() }
+}
+
+fn failed(error: &ProviderError) -> Trouble {
+    Trouble { kind: error.kind, message: chain(error) }
+}
+
+mod xapi {
+    use super::{Connection, Secrets, Trouble, failed, invalid};
+    use crate::{
+        api::cloud_pool::{TlsSpec, XapiSpec},
+        provider::xapi::{Fingerprint, Timing, TlsTrust, XapiConfig, XapiProvider},
+    };
+
+    pub(super) async fn connect(spec: &XapiSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        let secrets = made.secrets;
+        let secret = &spec.credentials_secret_ref;
+        let endpoint = |text: &str| {
+            reqwest::Url::parse(text)
+                .map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
+        };
+        let config = XapiConfig {
+            endpoints: spec.endpoints.iter().map(|url| endpoint(&url.0)).collect::<Result<_, _>>()?,
+            user: secrets.text(secret, "username")?,
+            password: secrets.value(secret, "password")?,
+            tls: trust(spec.tls.as_ref(), secrets)?,
+            owner: made.owner.clone(),
+            expected_pool: made.expected_id.map(str::to_owned),
+            default_storage: spec.default_storage.clone(),
+            timing: Timing::default(),
+        };
+        let provider = XapiProvider::connect(config).await.map_err(|error| failed(&error))?;
+        Ok(provider)
+    }
+
+    fn trust(spec: Option<&TlsSpec>, secrets: &Secrets) -> Result<TlsTrust, Trouble> {
+        let Some(spec) = spec else { return Ok(TlsTrust::SystemRoots) };
+        if let Some(authority) = &spec.ca_secret_ref {
+            return Ok(TlsTrust::Authority { pem: secrets.text(authority, "ca.crt")?, server_name: None });
+        }
+        let parse = |text: &String| {
+            text.parse::<Fingerprint>()
+                .map_err(|error| invalid(format!("spec.provider.xapi.tls.certificateFingerprints: {error}")))
+        };
+        Ok(TlsTrust::Fingerprints(
+            spec.certificate_fingerprints.iter().map(|print| parse(&print.0)).collect::<Result<_, _>>()?,
+        ))
+    }
+}
+
+#[cfg(feature = "ec2")]
+mod ec2 {
+    use super::{Connection, Trouble, failed, invalid};
+    use crate::{
+        api::cloud_pool::Ec2Spec,
+        provider::ec2::{Credentials, Ec2Config, Ec2Provider},
+    };
+
+    pub(super) async fn connect(spec: &Ec2Spec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        let credentials = match &spec.credentials_secret_ref {
+            None => Credentials::DefaultChain,
+            Some(secret) => Credentials::Static {
+                access_key_id: made.secrets.text(secret, "accessKeyId")?,
+                secret_access_key: made.secrets.value(secret, "secretAccessKey")?,
+                session_token: None,
+            },
+        };
+        let endpoint = spec.endpoint.as_deref().map(|text| {
+            text.parse().map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
+        });
+        let config = Ec2Config {
+            endpoint: endpoint.transpose()?,
+            security_groups: spec.security_groups.clone(),
+            default_subnet: spec.subnet.clone(),
+            ..Ec2Config::new(&spec.region, credentials, made.owner.clone())
+        };
+        let provider = Ec2Provider::connect(config).await.map_err(|error| failed(&error))?;
+        Ok(provider)
+    }
+}
+
+#[cfg(not(feature = "ec2"))]
+mod ec2 {
+    use super::{Connection, Trouble, invalid};
+    use crate::api::cloud_pool::Ec2Spec;
+
+    pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
+    }
+}

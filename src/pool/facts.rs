@@ -1,0 +1,65 @@
+//! What a pool's status is made from: one immutable value.
+
+use std::{collections::HashSet, time::Duration};
+
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::reflector::Store};
+
+use crate::{
+    api::Guest,
+    provider::{ErrorKind, Inventory},
+};
+
+/// What a look at a pool brought.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The time.
+    pub now: Timestamp,
+    /// UIDs of the guests that are bound to it.
+    pub bound: HashSet<String>,
+    /// What it has, or why that is not known.
+    pub inventory: Result<Inventory, Trouble>,
+}
+
+/// Why a pool cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of failure it is. `NotFound` and `Invalid` are about the manifest: a Secret that is missing, an address
+    /// that is none.
+    pub kind: ErrorKind,
+    /// For people.
+    pub message: String,
+}
+
+/// How soon to look again at a pool that does not answer.
+const SOON: Duration = Duration::from_secs(5);
+/// How soon to look again where somebody has to change something first.
+const LATER: Duration = Duration::from_secs(15);
+
+impl Facts {
+    /// How soon to look again; `None`: as usual.
+    #[must_use]
+    pub fn again(&self) -> Option<Duration> {
+        match self.inventory.as_ref().err()?.kind {
+            ErrorKind::Auth | ErrorKind::NotFound | ErrorKind::Invalid => Some(LATER),
+            _ => Some(SOON),
+        }
+    }
+}
+
+/// UIDs of the guests that are bound to a pool.
+#[must_use]
+pub fn bound_guests(guests: &Store<Guest>, pool: &str) -> HashSet<String> {
+    let bound = guests.state_filter(|guest| is_bound(guest, pool));
+    bound.iter().filter_map(|guest| guest.uid()).collect()
+}
+
+/// How many guests are bound to a pool.
+#[must_use]
+pub fn count_guests(guests: &Store<Guest>, pool: &str) -> usize {
+    guests.state_filter(|guest| is_bound(guest, pool)).len()
+}
+
+fn is_bound(guest: &Guest, pool: &str) -> bool {
+    guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool)
+}

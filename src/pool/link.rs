@@ -1,0 +1,134 @@
+//! The connections to the pools: opened when a pool is first seen, opened anew when its spec or its credentials change,
+//! and each with a task that passes on what changes at the provider.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::StreamExt as _;
+use kube::runtime::reflector::ObjectRef;
+use tokio::{sync::Mutex, task::JoinHandle};
+use tracing::info;
+
+use super::{
+    connect::{self, Connection, Secrets},
+    facts::Trouble,
+};
+use crate::{
+    api::{CloudPool, Guest, cloud_pool::ProviderSpec},
+    provider::{Change, Entry, Owner, Provider, Registry},
+    runtime::controller::Nudge,
+};
+
+/// Told of a pool when its connection opened or everything there may have changed.
+pub type OnPool = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The connections.
+pub struct Links {
+    registry: Arc<Registry>,
+    open: Mutex<HashMap<String, Link>>,
+    guests: Nudge<Guest>,
+    pools: Nudge<CloudPool>,
+    on_pool: Arc<OnPool>,
+}
+
+struct Link {
+    made_from: (ProviderSpec, Secrets),
+    provider: Arc<dyn Provider>,
+    forwarding: JoinHandle<()>,
+}
+
+impl Links {
+    /// No connections yet. `guests` and `pools` are told what changes at the providers; `on_pool` when all guests of a
+    /// pool need a look.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, guests: Nudge<Guest>, pools: Nudge<CloudPool>, on_pool: OnPool) -> Self {
+        Self { registry, open: Mutex::default(), guests, pools, on_pool: Arc::new(on_pool) }
+    }
+
+    /// The connection to a pool, as its spec and its Secrets now say. Where the Secrets cannot be read, an open
+    /// connection is kept: guests must be able to leave a pool whose Secret was deleted first.
+    pub(super) async fn open(
+        &self,
+        pool: &str,
+        spec: &ProviderSpec,
+        secrets: Result<Secrets, Trouble>,
+        owner: &Owner,
+        expected_id: Option<&str>,
+    ) -> Result<Arc<dyn Provider>, Trouble> {
+        let mut open = self.open.lock().await;
+        let known = open.get(pool);
+        let secrets = match (secrets, known) {
+            (Ok(secrets), _) => secrets,
+            (Err(_), Some(link)) if link.made_from.0 == *spec => link.made_from.1.clone(),
+            (Err(trouble), _) => {
+                self.registry.set(pool, Entry::Closed(trouble.message.clone()));
+                return Err(trouble);
+            }
+        };
+        let made_from = (spec.clone(), secrets);
+        if let Some(link) = known.filter(|link| link.made_from == made_from) {
+            return Ok(Arc::clone(&link.provider));
+        }
+        let connection = Connection { secrets: &made_from.1, owner, expected_id };
+        let provider = match connect::connect(spec, &connection).await {
+            Ok(provider) => provider,
+            Err(trouble) => {
+                // A link that worked until now may still work: it is left until a better one is there.
+                if known.is_none() {
+                    self.registry.set(pool, Entry::Closed(trouble.message.clone()));
+                }
+                return Err(trouble);
+            }
+        };
+        info!(pool, "connected");
+        let forwarding = tokio::spawn(self.forward(pool.to_owned(), Arc::clone(&provider)));
+        let link = Link { made_from, provider: Arc::clone(&provider), forwarding };
+        let before = open.insert(pool.to_owned(), link);
+        self.registry.set(pool, Entry::Open(Arc::clone(&provider)));
+        drop(open);
+        if let Some(before) = before {
+            close(before).await;
+        }
+        (self.on_pool)(pool);
+        Ok(provider)
+    }
+
+    /// Closes the connection to a pool.
+    pub(super) async fn cut(&self, pool: &str) {
+        let link = self.open.lock().await.remove(pool);
+        self.registry.remove(pool);
+        if let Some(link) = link {
+            close(link).await;
+        }
+    }
+
+    /// Closes all connections: sessions are logged out.
+    pub async fn cut_all(&self) {
+        let links = std::mem::take(&mut *self.open.lock().await);
+        self.registry.drain();
+        futures::future::join_all(links.into_values().map(close)).await;
+    }
+
+    fn forward(&self, pool: String, provider: Arc<dyn Provider>) -> impl Future<Output = ()> + Send + 'static {
+        let (guests, pools, on_pool) = (self.guests.clone(), self.pools.clone(), Arc::clone(&self.on_pool));
+        let mut changes = provider.changes();
+        // The stream must not keep the provider alive: it ends when the provider is closed.
+        drop(provider);
+        async move {
+            while let Some(change) = changes.next().await {
+                match change {
+                    Change::Guest { namespace, name } => guests.look_at(ObjectRef::new(&name).within(&namespace)),
+                    Change::Pool => pools.look_at(ObjectRef::new(&pool)),
+                    Change::Everything => {
+                        pools.look_at(ObjectRef::new(&pool));
+                        on_pool(&pool);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn close(link: Link) {
+    link.provider.close().await;
+    link.forwarding.abort();
+}

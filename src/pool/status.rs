@@ -1,0 +1,165 @@
+//! A pool's status. Pure; written only when it differs.
+
+use std::collections::HashSet;
+
+use crate::{
+    api::{
+        CloudPool, CloudPoolStatus,
+        cloud_pool::{HostStatus, OverheadStatus, ProviderStatus},
+        condition::{self, Claim, Kind},
+        quantity::Bytes,
+    },
+    provider::{ErrorKind, HostInventory, Inventory},
+    runtime::events::News,
+};
+
+use super::facts::{Facts, Trouble};
+
+/// What the status should be.
+#[must_use]
+pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
+    let old = pool.status.clone().unwrap_or_default();
+    let guests = u32::try_from(facts.bound.len()).unwrap_or(u32::MAX);
+    let claims = claims(pool, facts);
+    let conditions = condition::merge(&old.conditions, &claims, pool.metadata.generation, facts.now);
+    let mut status = match &facts.inventory {
+        Ok(inventory) => known(pool, inventory, &facts.bound),
+        // What was last known of a pool that does not answer is still the best there is.
+        Err(_) => old,
+    };
+    status.provider.get_or_insert_with(|| ProviderStatus { kind: kind(pool), id: None, version: None });
+    status.observed_generation = pool.metadata.generation;
+    status.guests = guests;
+    status.conditions = conditions;
+    status
+}
+
+fn kind(pool: &CloudPool) -> String {
+    if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+}
+
+fn known(pool: &CloudPool, inventory: &Inventory, bound: &HashSet<String>) -> CloudPoolStatus {
+    let hosts: Vec<HostStatus> = inventory.hosts.iter().map(|host| host_status(host, bound)).collect();
+    let overhead = inventory.overhead;
+    CloudPoolStatus {
+        provider: Some(ProviderStatus {
+            kind: kind(pool),
+            id: Some(inventory.id.clone()),
+            version: Some(inventory.version.clone()),
+        }),
+        guest_overhead: (!hosts.is_empty()).then(|| OverheadStatus {
+            fixed: overhead.fixed,
+            per_vcpu: overhead.per_vcpu,
+            memory_divisor: u32::try_from(overhead.memory_divisor).unwrap_or(u32::MAX),
+        }),
+        summary: summary(inventory),
+        hosts,
+        ..CloudPoolStatus::default()
+    }
+}
+
+/// Memory that is free right now, guests that run deducted.
+fn summary(inventory: &Inventory) -> Option<String> {
+    if inventory.hosts.is_empty() {
+        return None;
+    }
+    let schedulable = inventory.hosts.iter().filter(|host| host.schedulable);
+    let free = schedulable.clone().fold(Bytes(0), |sum, host| {
+        let used = host.guests.iter().fold(host.memory_others, |sum, guest| sum.saturating_add(guest.memory));
+        sum.saturating_add(memory(host).saturating_sub(used))
+    });
+    Some(format!("{} on {} of {} hosts", free.human(), schedulable.count(), inventory.hosts.len()))
+}
+
+fn memory(host: &HostInventory) -> Bytes {
+    host.memory_total.saturating_sub(host.memory_overhead)
+}
+
+/// A host's room for guests: all that other VMs do not take. VMs with our mark but without a Guest here count as others:
+/// they take memory, and nobody else deducts it.
+fn host_status(host: &HostInventory, bound: &HashSet<String>) -> HostStatus {
+    let orphans: Vec<_> = host.guests.iter().filter(|guest| !bound.contains(&guest.guest)).collect();
+    let others = orphans.iter().fold(host.memory_others, |sum, guest| sum.saturating_add(guest.memory));
+    HostStatus {
+        id: host.id.clone(),
+        name: host.name.clone(),
+        schedulable: host.schedulable,
+        reason: host.reason.clone(),
+        cpus: host.cpus,
+        memory: memory(host),
+        allocatable_memory: memory(host).saturating_sub(others),
+        guests_others: host.guests_others + u32::try_from(orphans.len()).unwrap_or(u32::MAX),
+        vcpus_others: host.vcpus_others + orphans.iter().map(|guest| guest.vcpus).sum::<u32>(),
+    }
+}
+
+fn claims(pool: &CloudPool, facts: &Facts) -> Vec<Claim> {
+    let mut claims = match &facts.inventory {
+        Ok(_) => vec![
+            Claim::yes(Kind::Reachable, "Answers", "the provider answers"),
+            Claim::yes(Kind::CredentialsValid, "Accepted", "the provider accepts the credentials"),
+        ],
+        Err(trouble) => trouble_claims(trouble),
+    };
+    if pool.metadata.deletion_timestamp.is_some() {
+        let message = format!(
+            "{} guests still live here; the pool goes when they are gone: delete or scale in their workloads",
+            facts.bound.len()
+        );
+        claims.push(Claim::no(Kind::Ready, "GuestsRemain", message.clone()));
+        claims.push(Claim::yes(Kind::Reconciling, "GuestsRemain", message));
+        return claims;
+    }
+    match &facts.inventory {
+        Ok(_) => claims.push(Claim::yes(Kind::Ready, "InventoryCurrent", "its inventory is current")),
+        Err(trouble) => {
+            let reason = reason(trouble);
+            let kind = match trouble.kind {
+                ErrorKind::Auth | ErrorKind::NotFound | ErrorKind::Invalid => Kind::Stalled,
+                _ => Kind::Reconciling,
+            };
+            claims.push(Claim::no(Kind::Ready, reason, trouble.message.clone()));
+            claims.push(Claim::yes(kind, reason, trouble.message.clone()));
+        }
+    }
+    claims
+}
+
+fn reason(trouble: &Trouble) -> &'static str {
+    match trouble.kind {
+        ErrorKind::Auth => "CredentialsRefused",
+        ErrorKind::NotFound | ErrorKind::Invalid => "NotConnectable",
+        kind => kind.reason(),
+    }
+}
+
+fn trouble_claims(trouble: &Trouble) -> Vec<Claim> {
+    let (reason, message) = (reason(trouble), trouble.message.clone());
+    match trouble.kind {
+        ErrorKind::Auth => vec![
+            Claim::yes(Kind::Reachable, "Answers", "the provider answers"),
+            Claim::no(Kind::CredentialsValid, reason, message),
+        ],
+        _ => vec![
+            Claim::no(Kind::Reachable, reason, message),
+            Claim::new(Kind::CredentialsValid, condition::Status::Unknown, "NotAsked", "the provider does not answer"),
+        ],
+    }
+}
+
+/// What to announce: only when the pool became ready or ceased to be.
+#[must_use]
+pub fn news(pool: &CloudPool, own: &CloudPoolStatus) -> Option<News> {
+    let ready = condition::find(&own.conditions, Kind::Ready)?;
+    let old = pool.status.as_ref().and_then(|status| condition::find(&status.conditions, Kind::Ready));
+    if old.is_some_and(|old| old.status == ready.status && old.reason == ready.reason) {
+        return None;
+    }
+    let well = ready.status == "True";
+    Some(News {
+        warning: !well,
+        reason: if well { "PoolReady" } else { "PoolNotReady" }.to_owned(),
+        action: "Observe",
+        note: ready.message.clone(),
+    })
+}

@@ -1,0 +1,191 @@
+//! The shared inside of a connection: the client, what is known, who wants to hear of changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use aws_sdk_ec2::types::{Image, InstanceStateChange};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
+};
+
+use super::{
+    Ec2Config,
+    action::Action,
+    aside::Aside,
+    client::Api,
+    convert::{self, Seen},
+    snapshot::{Read, Snapshot},
+};
+use crate::provider::{Change, Key, ProviderError, Result};
+
+/// Changes that a slow listener may lag behind before it is told to read everything anew.
+const CHANGES: usize = 1024;
+
+/// How the last read of everything went.
+#[derive(Debug)]
+struct LastRead {
+    began: Instant,
+    failed: Option<ProviderError>,
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: Ec2Config,
+    pub(super) api: Api,
+    pub(super) changes: broadcast::Sender<Change>,
+    /// Wakes the poller: something was written.
+    pub(super) nudge: Notify,
+    snapshot: Mutex<Snapshot>,
+    touched: Mutex<Option<Instant>>,
+    images: Mutex<HashMap<String, Image>>,
+    aside: Mutex<Aside>,
+    reading: tokio::sync::Mutex<Option<LastRead>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these guard is replaced whole, so a panic elsewhere cannot have left it half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(super) async fn new(config: Ec2Config) -> Self {
+        Self {
+            api: Api::new(&config).await,
+            changes: broadcast::channel(CHANGES).0,
+            nudge: Notify::new(),
+            snapshot: Mutex::new(Snapshot::new(config.settling)),
+            touched: Mutex::default(),
+            images: Mutex::default(),
+            aside: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            config,
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        locked(&self.snapshot)
+    }
+
+    /// When we last wrote, or last saw a change.
+    pub(super) fn touched(&self) -> Option<Instant> {
+        *locked(&self.touched)
+    }
+
+    /// The next reads should come quickly.
+    pub(super) fn touch(&self) {
+        *locked(&self.touched) = Some(Instant::now());
+        self.nudge.notify_one();
+    }
+
+    /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.
+    pub(super) async fn refresh(&self, act: &str) -> Result<()> {
+        let asked = Instant::now();
+        let mut last = self.reading.lock().await;
+        if let Some(LastRead { failed, .. }) = last.as_ref().filter(|last| last.began > asked) {
+            return failed.as_ref().map_or(Ok(()), |error| Err(again(act, error)));
+        }
+        let began = Instant::now();
+        let result = self.read(act, began, None).await;
+        let failed = result.as_ref().err().map(|error| again(act, error));
+        *last = Some(LastRead { began, failed });
+        result
+    }
+
+    /// Reads everything of one guest. Afterwards the snapshot knows at least what EC2 showed.
+    pub(super) async fn look(&self, act: &str, guest: &str) -> Result<()> {
+        self.read(act, Instant::now(), Some(guest)).await
+    }
+
+    async fn read(&self, act: &str, began: Instant, guest: Option<&str>) -> Result<()> {
+        let owner = &self.config.owner;
+        let filters = match guest {
+            Some(guest) => convert::filter_guest(owner, guest),
+            None => convert::filter_owner(owner),
+        };
+        let instances = self.api.instances(act, filters).await?;
+        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance)).collect();
+        let read = Read { began, guest: guest.map(str::to_owned), seen };
+        let changed = self.snapshot().merge(read, Instant::now());
+        if !changed.is_empty() {
+            self.touch();
+        }
+        for change in changed {
+            // Nobody listening is no failure.
+            let _ = self.changes.send(change);
+        }
+        Ok(())
+    }
+
+    /// What is known of the guest's VM.
+    pub(super) fn known(&self, key: &Key) -> Option<Seen> {
+        self.snapshot().find(key)
+    }
+
+    /// Notes what a write answered.
+    pub(super) fn wrote(&self, seen: Seen) {
+        self.snapshot().write(seen, Instant::now());
+        self.touch();
+    }
+
+    /// Notes the new states that a call answered.
+    pub(super) fn wrote_states(&self, before: &[Seen], changes: &[InstanceStateChange]) {
+        for change in changes {
+            let same = |seen: &&Seen| change.instance_id() == Some(seen.guest.provider_id.as_str());
+            if let Some(seen) = before.iter().find(same) {
+                let power = convert::power(change.current_state().and_then(|state| state.name()));
+                self.wrote(seen.with_power(power));
+            }
+        }
+    }
+
+    /// An image. What an image is made of never changes, so it is read once.
+    pub(super) async fn image(&self, act: &str, id: &str) -> Result<Image> {
+        if let Some(image) = locked(&self.images).get(id) {
+            return Ok(image.clone());
+        }
+        let image = self.api.image(act, id).await?;
+        locked(&self.images).insert(id.to_owned(), image.clone());
+        Ok(image)
+    }
+
+    /// What is put aside for want of room.
+    pub(super) fn aside(&self) -> MutexGuard<'_, Aside> {
+        locked(&self.aside)
+    }
+
+    /// Terminates instances.
+    pub(super) async fn terminate(&self, act: &str, instances: &[Seen]) -> Result<()> {
+        let ids: Vec<_> = instances.iter().map(|seen| seen.guest.provider_id.clone()).collect();
+        let send = || self.api.ec2().terminate_instances().set_instance_ids(Some(ids.clone())).send();
+        let reply = self.api.call(act, Action::TerminateInstances, send).await?;
+        self.wrote_states(instances, reply.terminating_instances());
+        Ok(())
+    }
+
+    /// Terminates live instances beyond the first of one key. There is one only where a launch whose answer was lost
+    /// turned up after another launch with another type: it costs money and does the guest's work twice.
+    pub(super) async fn retire_surplus(&self) {
+        let surplus = self.snapshot().surplus();
+        if surplus.is_empty() {
+            return;
+        }
+        for seen in &surplus {
+            let (guest, id) = (&seen.guest.key, &seen.guest.provider_id);
+            tracing::warn!(%guest, instance = %id, "a guest has a second instance: the younger is terminated");
+        }
+        if let Err(error) = self.terminate("terminate a guest's second instance", &surplus).await {
+            tracing::warn!(kind = %error.kind, "{error}");
+        }
+    }
+}
+
+/// The same failure for another caller.
+fn again(act: &str, error: &ProviderError) -> ProviderError {
+    let mut copy = ProviderError::new(error.kind, act, error.message.clone());
+    copy.code.clone_from(&error.code);
+    copy.retry_after = error.retry_after;
+    copy
+}

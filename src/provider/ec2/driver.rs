@@ -1,0 +1,276 @@
+//! The operations of [`Provider`] on EC2.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Ec2Config,
+    action::Action,
+    convert::{self, Seen},
+    core::Core,
+    launch, poller, removal,
+    snapshot::Launch,
+};
+use crate::provider::{
+    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power, Provider,
+    ProviderError, Result, StopMode,
+};
+
+/// Version of the API that the SDK speaks. EC2 has had no other since.
+const API_VERSION: &str = "EC2 2016-11-15";
+
+/// When to look for an instance whose launch was not answered, in parts of the settling time: now and, since most reads
+/// follow their writes soon, twice more. Who calls has more patience.
+const LOOKS: [f64; 3] = [0.0, 1.0 / 40.0, 1.0 / 20.0];
+
+/// When to come back to an instance that is between two states.
+const MOVING: Duration = Duration::from_secs(3);
+
+/// One region of EC2, for one owner.
+#[derive(Debug)]
+pub struct Ec2Provider {
+    core: Arc<Core>,
+    following: Once,
+}
+
+impl Ec2Provider {
+    /// Prepares a connection. Nothing is asked of EC2 yet.
+    pub async fn connect(config: Ec2Config) -> Result<Arc<Self>> {
+        let refuse = |message: &str| Err(ProviderError::new(ErrorKind::Invalid, "connect to EC2", message));
+        if config.region.is_empty() {
+            return refuse("the region is empty");
+        }
+        if config.owner.0.is_empty() {
+            return refuse("the owner is empty");
+        }
+        if config.endpoint.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
+            return refuse("the endpoint is neither an http nor an https URL");
+        }
+        Ok(Arc::new(Self { core: Arc::new(Core::new(config).await), following: Once::new() }))
+    }
+
+    /// How often each operation of the API was called so far.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<Action, u64> {
+        self.core.api.calls.counts()
+    }
+
+    /// Starts reading in the background. Only who asks for what was last seen needs it.
+    fn follow(&self) {
+        self.following.call_once(|| {
+            tokio::spawn(poller::run(Arc::clone(&self.core)));
+        });
+    }
+
+    /// Whether what was last read is recent enough to answer from.
+    fn is_fresh(&self) -> bool {
+        let oldest = self.core.config.refresh.slow * 4;
+        self.core.snapshot().read_at().is_some_and(|read| read.elapsed() < oldest)
+    }
+
+    /// The guest's VM for an operation that needs one.
+    async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
+        self.core.look(act, &key.guest).await?;
+        let not_found = |message: &str| Err(ProviderError::new(ErrorKind::NotFound, act, message));
+        match self.core.known(key) {
+            Some(seen) if seen.is_live() => Ok(seen),
+            Some(seen) => not_found(&format!("instance {} was terminated", seen.guest.provider_id)),
+            None => not_found("the guest has no instance"),
+        }
+    }
+
+    /// `NotFound` for an instance that we have just launched means that EC2's parts do not all know it yet.
+    fn settling(&self, seen: &Seen, error: ProviderError) -> ProviderError {
+        let id = &seen.guest.provider_id;
+        if error.kind == ErrorKind::NotFound && self.core.snapshot().is_settling(id, Instant::now()) {
+            let message = format!("instance {id} is so new that EC2 does not know it everywhere yet");
+            return ProviderError::new(ErrorKind::Unavailable, error.act, message).with_retry_after(MOVING);
+        }
+        error
+    }
+
+    /// EC2 says that what this launch would make was made and terminated. It may not show it any more.
+    async fn terminated_before(&self, act: &str, wish: &GuestWish, error: &ProviderError) -> Result<ObservedGuest> {
+        self.core.look(act, &wish.key.guest).await?;
+        let known = self.core.known(&wish.key).map(|seen| seen.guest);
+        Ok(known.unwrap_or_else(|| convert::terminated(wish.key.clone(), &error.message)))
+    }
+
+    /// A launch was not answered, or its token is taken: look before anything else.
+    async fn after_launch(&self, act: &str, wish: &GuestWish, mut error: ProviderError) -> Result<ObservedGuest> {
+        for part in LOOKS {
+            sleep(self.core.config.settling.mul_f64(part)).await;
+            // A failed look tells nothing: the launch's own outcome stays unknown.
+            if self.core.look(act, &wish.key.guest).await.is_ok()
+                && let Some(seen) = self.core.known(&wish.key)
+            {
+                return Ok(seen.guest);
+            }
+        }
+        error.kind = ErrorKind::UnknownOutcome;
+        Err(error)
+    }
+}
+
+impl Drop for Ec2Provider {
+    fn drop(&mut self) {
+        self.core.api.closed.cancel();
+    }
+}
+
+#[async_trait]
+impl Provider for Ec2Provider {
+    async fn inventory(&self) -> Result<Inventory> {
+        // Shows that the endpoint answers and takes the credentials, and is needed anyhow.
+        self.core.refresh("read the inventory").await?;
+        Ok(Inventory { id: self.core.config.region.clone(), version: API_VERSION.to_owned(), ..Inventory::default() })
+    }
+
+    async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
+        if freshness == Freshness::Cached {
+            self.follow();
+        }
+        if freshness == Freshness::Live || !self.is_fresh() {
+            self.core.refresh("list the instances").await?;
+        }
+        Ok(self.core.snapshot().list())
+    }
+
+    async fn find(&self, key: &Key, freshness: Freshness) -> Result<Option<ObservedGuest>> {
+        const ACT: &str = "find the instance";
+        match freshness {
+            Freshness::Live => self.core.look(ACT, &key.guest).await?,
+            Freshness::Cached => {
+                self.follow();
+                if !self.is_fresh() {
+                    self.core.refresh(ACT).await?;
+                }
+            }
+        }
+        Ok(self.core.known(key).map(|seen| seen.guest))
+    }
+
+    async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest> {
+        const ACT: &str = "launch the instance";
+        let (core, guest) = (&self.core, &wish.key.guest);
+        core.look(ACT, guest).await?;
+        if let Some(seen) = core.known(&wish.key) {
+            core.retire_surplus().await;
+            return Ok(seen.guest);
+        }
+        let image = core.image(ACT, &wish.image).await?;
+        let request = launch::request(&core.config, wish, &image)?;
+        let kind = request.get_instance_type().as_ref().map(ToString::to_string).unwrap_or_default();
+        let zone = wish.zone.as_deref();
+        let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
+        if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
+            let message = "another launch of this guest was not answered and may still turn up";
+            return Err(ProviderError::new(ErrorKind::UnknownOutcome, ACT, message));
+        }
+        let before = core.snapshot().launching(guest, launch);
+        let error = match core.api.call(ACT, Action::RunInstances, || request.clone().send_with(core.api.ec2())).await {
+            Ok(reply) => match reply.instances() {
+                [instance, ..] if instance.instance_id().is_some() => {
+                    let seen = convert::seen(wish.key.clone(), instance);
+                    core.wrote(seen.clone());
+                    core.aside().launched(&kind, zone);
+                    return Ok(seen.guest);
+                }
+                _ => ProviderError::new(ErrorKind::UnknownOutcome, ACT, "the reply names no instance"),
+            },
+            Err(error) => error,
+        };
+        core.touch();
+        let code = error.code.as_deref();
+        if error.kind == ErrorKind::UnknownOutcome || code == Some("IdempotentParameterMismatch") {
+            return self.after_launch(ACT, wish, error).await;
+        }
+        core.snapshot().refused(guest, before);
+        if error.kind == ErrorKind::Capacity {
+            core.aside().refused(&kind, zone, code.unwrap_or_default(), Instant::now());
+        }
+        if code == Some("IdempotentInstanceTerminated") {
+            return self.terminated_before(ACT, wish, &error).await;
+        }
+        Err(error)
+    }
+
+    async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest> {
+        const ACT: &str = "start the instance";
+        let seen = self.existing(ACT, &wish.key).await?;
+        match seen.guest.power {
+            Power::Running | Power::Starting => return Ok(seen.guest),
+            Power::Stopping => return Err(still(ACT, &seen)),
+            _ => {}
+        }
+        let api = &self.core.api;
+        let send = || api.ec2().start_instances().instance_ids(&seen.guest.provider_id).send();
+        let reply = api.call(ACT, Action::StartInstances, send).await.map_err(|error| self.settling(&seen, error))?;
+        self.core.wrote_states(std::slice::from_ref(&seen), reply.starting_instances());
+        Ok(self.core.known(&wish.key).unwrap_or(seen).guest)
+    }
+
+    async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
+        const ACT: &str = "stop the instance";
+        let seen = self.existing(ACT, key).await?;
+        match (seen.guest.power, mode) {
+            (Power::Stopped, _) | (Power::Stopping, StopMode::Soft) => return Ok(seen.guest),
+            // EC2 cannot stop what has not started.
+            (Power::Starting, _) => return Err(still(ACT, &seen)),
+            _ => {}
+        }
+        let api = &self.core.api;
+        let request = api.ec2().stop_instances().instance_ids(&seen.guest.provider_id).force(mode == StopMode::Hard);
+        let send = || request.clone().send();
+        let reply = api.call(ACT, Action::StopInstances, send).await.map_err(|error| self.settling(&seen, error))?;
+        self.core.wrote_states(std::slice::from_ref(&seen), reply.stopping_instances());
+        Ok(self.core.known(key).unwrap_or(seen).guest)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<Deletion> {
+        removal::delete(&self.core, key).await
+    }
+
+    fn changes(&self) -> BoxStream<'static, Change> {
+        self.follow();
+        let (heard, closed) = (self.core.changes.subscribe(), self.core.api.closed.clone());
+        let next = |mut heard: tokio::sync::broadcast::Receiver<Change>| async move {
+            match heard.recv().await {
+                Ok(change) => Some((change, heard)),
+                Err(RecvError::Lagged(_)) => Some((Change::Everything, heard)),
+                Err(RecvError::Closed) => None,
+            }
+        };
+        stream::unfold(heard, next).take_until(closed.cancelled_owned()).boxed()
+    }
+
+    fn settling_time(&self) -> Duration {
+        self.core.config.settling
+    }
+
+    fn set_aside(&self) -> Vec<OfferingAside> {
+        self.core.aside().current(Instant::now())
+    }
+
+    async fn close(&self) {
+        self.core.api.closed.cancel();
+    }
+}
+
+fn still(act: &str, seen: &Seen) -> ProviderError {
+    let message = format!("instance {} is still {}", seen.guest.provider_id, seen.guest.power);
+    ProviderError::new(ErrorKind::Unavailable, act, message.to_lowercase()).with_retry_after(MOVING)
+}

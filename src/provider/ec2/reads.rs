@@ -1,0 +1,95 @@
+//! Complete reads: every page or an error.
+
+use aws_sdk_ec2::types::{Filter, Image, Instance, Volume};
+
+use super::{action::Action, client::Api};
+use crate::provider::{ErrorKind, ProviderError, Result};
+
+/// Pages of one read after which something is wrong with the endpoint: a million instances.
+const MAX_PAGES: u32 = 1000;
+
+/// Where a paginated read stands.
+#[derive(Debug, Default)]
+struct Pages {
+    token: Option<String>,
+    count: u32,
+}
+
+impl Pages {
+    /// Notes the end of a page. `false`: it was the last.
+    fn next(&mut self, act: &str, token: Option<&str>) -> Result<bool> {
+        self.count += 1;
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(false) };
+        if self.token.as_deref() == Some(token) || self.count >= MAX_PAGES {
+            let message = format!("the list does not end after {} pages", self.count);
+            return Err(ProviderError::new(ErrorKind::Unavailable, act, message));
+        }
+        self.token = Some(token.to_owned());
+        Ok(true)
+    }
+}
+
+impl Api {
+    /// All instances that pass the filters.
+    pub(super) async fn instances(&self, act: &str, filters: Vec<Filter>) -> Result<Vec<Instance>> {
+        let request = self.ec2().describe_instances().set_filters(Some(filters)).max_results(self.page_size);
+        let (mut pages, mut all) = (Pages::default(), Vec::new());
+        loop {
+            let page = || request.clone().set_next_token(pages.token.clone()).send();
+            let page = self.call(act, Action::DescribeInstances, page).await?;
+            let more = pages.next(act, page.next_token())?;
+            let reservations = page.reservations.unwrap_or_default().into_iter();
+            all.extend(reservations.flat_map(|reservation| reservation.instances.unwrap_or_default()));
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All volumes that pass the filters.
+    pub(super) async fn volumes(&self, act: &str, filters: Vec<Filter>) -> Result<Vec<Volume>> {
+        let request = self.ec2().describe_volumes().set_filters(Some(filters)).max_results(self.page_size);
+        let (mut pages, mut all) = (Pages::default(), Vec::new());
+        loop {
+            let page = || request.clone().set_next_token(pages.token.clone()).send();
+            let page = self.call(act, Action::DescribeVolumes, page).await?;
+            let more = pages.next(act, page.next_token())?;
+            all.extend(page.volumes.unwrap_or_default());
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One image.
+    pub(super) async fn image(&self, act: &str, id: &str) -> Result<Image> {
+        let send = || self.ec2().describe_images().image_ids(id).send();
+        let reply = self.call(act, Action::DescribeImages, send).await?;
+        reply.images.unwrap_or_default().into_iter().next().ok_or_else(|| {
+            // EC2 answers so for an image that was deregistered or is not shared with this account any more.
+            ProviderError::new(ErrorKind::NotFound, act, format!("there is no image {id} in this region"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_end() {
+        let mut pages = Pages::default();
+        assert!(pages.next("list", Some("a")).unwrap());
+        assert!(pages.next("list", Some("b")).unwrap());
+        assert!(!pages.next("list", None).unwrap());
+        let mut pages = Pages::default();
+        assert!(!pages.next("list", Some("")).unwrap(), "an empty token ends the list too");
+    }
+
+    #[test]
+    fn a_list_that_goes_in_circles_is_an_error() {
+        let mut pages = Pages::default();
+        pages.next("list", Some("a")).unwrap();
+        assert_eq!(pages.next("list", Some("a")).unwrap_err().kind, ErrorKind::Unavailable);
+    }
+}

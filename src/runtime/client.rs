@@ -1,0 +1,65 @@
+//! The connection to the API server.
+
+use std::path::PathBuf;
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use snafu::{ResultExt, Snafu};
+
+/// Why there is no connection.
+#[derive(Debug, Snafu)]
+pub enum ClientError {
+    /// The kubeconfig cannot be read.
+    #[snafu(display("cannot read the kubeconfig {}", path.display()))]
+    ReadKubeconfig {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: KubeconfigError,
+    },
+    /// The kubeconfig cannot be used.
+    #[snafu(display("cannot use the kubeconfig {}", path.display()))]
+    UseKubeconfig {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: KubeconfigError,
+    },
+    /// Neither KUBECONFIG nor a service account leads to a cluster.
+    #[snafu(display("cannot find a cluster: pass --kubeconfig, set KUBECONFIG, or run inside of one"))]
+    InferConfig {
+        /// Why.
+        source: kube::config::InferConfigError,
+    },
+    /// No thread can be had for the work.
+    #[snafu(display("cannot start the runtime"))]
+    StartRuntime {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The client cannot be made.
+    #[snafu(display("cannot make a client for the cluster"))]
+    BuildClient {
+        /// Why.
+        source: kube::Error,
+    },
+}
+
+/// A client for the cluster of the given kubeconfig, or the one that the environment names.
+///
+/// The client's own retries are off: they go on for minutes without a word, while our callers have deadlines, backoff for
+/// each object and something to say in a condition.
+pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<Client, ClientError> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(&path).context(ReadKubeconfigSnafu { path: &path })?;
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(file, &options).await.context(UseKubeconfigSnafu { path })?
+        }
+        None => Config::infer().await.context(InferConfigSnafu)?,
+    };
+    config.default_retry = false;
+    Client::try_from(config).context(BuildClientSnafu)
+}

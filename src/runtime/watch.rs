@@ -1,0 +1,100 @@
+//! One watch for each kind, shared by all controllers: a store that they read, and a call to each listener when an object
+//! was written or is gone. (kube's own shared streams say nothing of deletions.)
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::SetOnce;
+use tracing::{debug, warn};
+
+/// Set when a store is filled for the first time. (Of several tasks that wait for kube's own store, only one is woken.)
+pub type Filled = Arc<SetOnce<()>>;
+
+/// Told of each object that was written or is gone, after the store knows it.
+pub type Listener<K> = Box<dyn Fn(&K) + Send + Sync>;
+
+/// Follows a kind for ever: keeps the store and tells the listener.
+pub async fn follow<K>(api: Api<K>, writer: reflector::store::Writer<K>, filled: Filled, tell: Listener<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let store = writer.as_reader();
+    let mut before = HashMap::new();
+    // Objects that vanish while the watch is broken are never announced as deleted: compare around each new list.
+    let events = watcher::watcher(api, watcher::Config::default()).default_backoff().inspect_err(
+        |error| warn!(kind = %K::kind(&()), error = super::chain(error), "the watch broke and is renewed"),
+    );
+    let mut events = std::pin::pin!(reflector::reflector(writer, events));
+    loop {
+        let Some(event) = events.next().await else { return };
+        match event {
+            Ok(Event::Apply(object) | Event::Delete(object)) => tell(&object),
+            Ok(Event::Init) => before = snapshot(&store),
+            Ok(Event::InitApply(_)) | Err(_) => {}
+            Ok(Event::InitDone) => {
+                debug!(kind = %K::kind(&()), objects = store.len(), "listed");
+                let after = snapshot(&store);
+                before.retain(|key, _| !after.contains_key(key));
+                after.values().chain(before.values()).for_each(|object| tell(object));
+                before.clear();
+                // Set before already, after a renewed watch: that is well.
+                let _ = filled.set(());
+            }
+        }
+    }
+}
+
+/// What was last seen of what users and other controllers wish of each object: everything but its status.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashMap<String, Wish>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    generation: Option<i64>,
+    deleting: bool,
+    finalizers: Vec<String>,
+}
+
+impl Seen {
+    /// Whether there is more to it than a new status since the last time.
+    pub fn is_new_wish<K: Resource>(&self, object: &K) -> bool {
+        let meta = object.meta();
+        let wish = Wish {
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
+        };
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = meta.uid.clone().unwrap_or_default();
+        if wish.deleting && wish.finalizers.is_empty() {
+            // Its last event.
+            return seen.remove(&uid).is_none_or(|before| before != wish);
+        }
+        seen.get(&uid) != Some(&wish) && {
+            seen.insert(uid, wish);
+            true
+        }
+    }
+}
+
+fn snapshot<K>(store: &Store<K>) -> HashMap<ObjectRef<K>, Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+    ObjectRef<K>: Hash + Eq,
+{
+    store.state().into_iter().map(|object| (ObjectRef::from_obj(&*object), object)).collect()
+}

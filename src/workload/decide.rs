@@ -1,0 +1,73 @@
+//! Which guests a workload should have. Pure.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::ResourceExt as _;
+
+use crate::api::{Guest, GuestSpec, VirtualWorkload};
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Guests to make, or to bring to what the workload now says, by ordinal.
+    pub apply: Vec<u32>,
+    /// Names and UIDs of guests to delete, the highest ordinal first.
+    pub delete: Vec<(String, String)>,
+    /// Names that the workload needs and that somebody else's Guest has.
+    pub taken: Vec<String>,
+}
+
+/// Decides. `guests` are those of the namespace whose names begin like the workload's.
+#[must_use]
+pub fn decide(workload: &VirtualWorkload, guests: &[Arc<Guest>]) -> Plan {
+    let by_ordinal: BTreeMap<u32, &Arc<Guest>> =
+        guests.iter().filter_map(|guest| Some((ordinal(&workload.name_any(), &guest.name_any())?, guest))).collect();
+    let mut plan = Plan::default();
+    for number in 0..workload.spec.replicas {
+        match by_ordinal.get(&number) {
+            None => plan.apply.push(number),
+            Some(guest) if !owned(workload, guest) => plan.taken.push(guest.name_any()),
+            // The name is free when the old guest's VM is gone.
+            Some(guest) if guest.metadata.deletion_timestamp.is_some() => {}
+            Some(guest) if !up_to_date(workload, guest) => plan.apply.push(number),
+            Some(_) => {}
+        }
+    }
+    let surplus = by_ordinal.range(workload.spec.replicas..).rev();
+    plan.delete = surplus
+        .filter(|(_, guest)| owned(workload, guest) && guest.metadata.deletion_timestamp.is_none())
+        .map(|(_, guest)| (guest.name_any(), guest.uid().unwrap_or_default()))
+        .collect();
+    plan
+}
+
+/// The ordinal in a guest's name, if it is one that this workload would give: `web-0`, not `web-00` or `web-a-0`.
+#[must_use]
+pub fn ordinal(workload: &str, guest: &str) -> Option<u32> {
+    let digits = guest.strip_prefix(workload)?.strip_prefix('-')?;
+    let number = digits.parse().ok()?;
+    (digits == format!("{number}")).then_some(number)
+}
+
+/// Whether a guest belongs to this very workload, not to one of the same name before it.
+#[must_use]
+pub fn owned(workload: &VirtualWorkload, guest: &Guest) -> bool {
+    let uid = workload.uid();
+    guest.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
+}
+
+/// The part of a guest's spec that the workload decides.
+#[must_use]
+pub fn wished(workload: &VirtualWorkload) -> GuestSpec {
+    GuestSpec {
+        workload: workload.name_any(),
+        template: workload.spec.template.clone(),
+        placement: workload.spec.placement.clone(),
+        binding: None,
+    }
+}
+
+fn up_to_date(workload: &VirtualWorkload, guest: &Guest) -> bool {
+    let GuestSpec { workload: name, template, placement, binding: _ } = &guest.spec;
+    *name == workload.name_any() && *template == workload.spec.template && *placement == workload.spec.placement
+}

@@ -1,0 +1,136 @@
+//! A workload's status: the sum of its guests. Pure; written only when it differs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use rust_decimal::Decimal;
+
+use super::decide::{Plan, owned};
+use crate::api::{
+    Guest, VirtualWorkload, VirtualWorkloadStatus,
+    condition::{self, Claim, Kind},
+    money::{Currency, HOURS_PER_MONTH, Money},
+    names::WORKLOAD_LABEL,
+    virtual_workload::PoolShare,
+};
+
+/// What the status should be.
+#[must_use]
+pub fn status(workload: &VirtualWorkload, guests: &[Arc<Guest>], plan: &Plan, now: Timestamp) -> VirtualWorkloadStatus {
+    let own: Vec<&Guest> = guests.iter().map(|guest| &**guest).filter(|guest| owned(workload, guest)).collect();
+    let old = workload.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let placements = placements(&own);
+    VirtualWorkloadStatus {
+        observed_generation: workload.metadata.generation,
+        replicas: count(own.len()),
+        ready_replicas: count(own.iter().filter(|guest| is_ready(guest)).count()),
+        selector: Some(format!("{WORKLOAD_LABEL}={}", workload.name_any())),
+        summary: summary(&own, &placements),
+        monthly_cost: monthly(&placements),
+        conditions: condition::merge(old, &claims(workload, &own, plan), workload.metadata.generation, now),
+        placements,
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn conditions(guest: &Guest) -> &[Condition] {
+    guest.status.as_ref().map_or(&[], |status| &status.conditions)
+}
+
+fn is_ready(guest: &Guest) -> bool {
+    let current = guest.status.as_ref().is_some_and(|status| status.observed_generation == guest.metadata.generation);
+    current && guest.metadata.deletion_timestamp.is_none() && condition::is_true(conditions(guest), Kind::Ready)
+}
+
+/// The pool a guest is bound to, if the binding is still valid.
+fn pool(guest: &Guest) -> Option<&str> {
+    let binding = guest.spec.binding.as_ref()?;
+    let incarnation = guest.status.as_ref().and_then(|status| status.incarnation).unwrap_or(1);
+    (binding.incarnation >= incarnation).then_some(binding.pool.as_str())
+}
+
+fn placements(guests: &[&Guest]) -> Vec<PoolShare> {
+    let mut shares: BTreeMap<&str, PoolShare> = BTreeMap::new();
+    for guest in guests {
+        let Some(pool) = pool(guest) else { continue };
+        let share =
+            shares.entry(pool).or_insert_with(|| PoolShare { pool: pool.to_owned(), guests: 0, hourly_cost: None });
+        share.guests += 1;
+        let cost = guest.status.as_ref().and_then(|status| status.hourly_cost);
+        share.hourly_cost = match (share.hourly_cost, cost) {
+            // A pool has one currency.
+            (Some(sum), Some(cost)) => Some(Money::new(sum.amount.0 + cost.amount.0, cost.currency)),
+            (sum, cost) => cost.or(sum),
+        };
+    }
+    shares.into_values().collect()
+}
+
+fn summary(guests: &[&Guest], placements: &[PoolShare]) -> Option<String> {
+    let unplaced = guests.iter().filter(|guest| pool(guest).is_none()).count();
+    let mut parts: Vec<String> = placements.iter().map(|share| format!("{} {}", share.pool, share.guests)).collect();
+    if unplaced > 0 {
+        parts.push(format!("unplaced {unplaced}"));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn monthly(placements: &[PoolShare]) -> Option<String> {
+    let mut sums: BTreeMap<Currency, Decimal> = BTreeMap::new();
+    for cost in placements.iter().filter_map(|share| share.hourly_cost) {
+        *sums.entry(cost.currency).or_default() += cost.amount.0 * HOURS_PER_MONTH;
+    }
+    let parts: Vec<String> = sums.iter().map(|(currency, sum)| format!("{:.2} {currency}", sum.round_dp(2))).collect();
+    (!parts.is_empty()).then(|| parts.join(" + "))
+}
+
+fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan) -> Vec<Claim> {
+    if let Some(name) = plan.taken.first() {
+        let message = format!("there is a Guest {name} that belongs to somebody else: delete or rename it");
+        return vec![
+            Claim::no(Kind::Ready, "NameTaken", message.clone()),
+            Claim::yes(Kind::Stalled, "NameTaken", message),
+        ];
+    }
+    let wanted = workload.spec.replicas as usize;
+    let placed = guests.iter().filter(|guest| pool(guest).is_some()).count();
+    let ready = guests.iter().filter(|guest| is_ready(guest)).count();
+    let mut claims = vec![placed_claim(guests, placed, wanted)];
+    if ready == wanted && guests.len() == wanted {
+        claims.push(Claim::yes(Kind::Ready, "AllReady", format!("all {wanted} guests are as they should be")));
+        return claims;
+    }
+    let message = match guests.iter().find_map(|guest| trouble(guest)) {
+        Some(trouble) => format!("{ready} of {wanted} guests are ready; {trouble}"),
+        None if guests.len() > wanted => format!("{} guests are leaving", guests.len() - wanted),
+        None => format!("{ready} of {wanted} guests are ready"),
+    };
+    let reason = if guests.len() > wanted { "ScalingIn" } else { "GuestsNotReady" };
+    claims.push(Claim::no(Kind::Ready, reason, message.clone()));
+    let stalled = guests.iter().any(|guest| condition::is_true(conditions(guest), Kind::Stalled));
+    claims.push(Claim::yes(if stalled { Kind::Stalled } else { Kind::Reconciling }, reason, message));
+    claims
+}
+
+fn placed_claim(guests: &[&Guest], placed: usize, wanted: usize) -> Claim {
+    if placed >= wanted {
+        return Claim::yes(Kind::Placed, "Placed", format!("all {wanted} guests have a pool"));
+    }
+    let why = guests.iter().filter(|guest| pool(guest).is_none()).find_map(|guest| {
+        let placed = condition::find(conditions(guest), Kind::Placed)?;
+        Some((placed.reason.clone(), format!("{}: {}", guest.name_any(), placed.message)))
+    });
+    let (reason, first) = why.unwrap_or_else(|| ("NotPlacedYet".to_owned(), "they are being placed".to_owned()));
+    Claim::no(Kind::Placed, reason, format!("{placed} of {wanted} guests have a pool; {first}"))
+}
+
+/// What is wrong with a guest, in a sentence.
+fn trouble(guest: &Guest) -> Option<String> {
+    let ready = condition::find(conditions(guest), Kind::Ready).filter(|ready| ready.status != "True")?;
+    Some(format!("{}: {}", guest.name_any(), ready.message))
+}

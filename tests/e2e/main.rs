@@ -1,0 +1,12 @@
+//! The whole product as a user meets it: the real API server, the operator's own binary, a simulated Xen pool and EC2's
+//! protocol, all on loopback. What is claimed at the end is asked of the providers, not of the operator.
+#![cfg(feature = "ec2")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod drift;
+mod idle;
+mod killed;
+mod lodging;
+mod refused;
+mod stack;
+mod truth;

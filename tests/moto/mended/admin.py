@@ -1,0 +1,75 @@
+"""The admin routes below /innkeeper/: how a test steers the endpoint and reads what happened in it.
+
+GET    /innkeeper/calls              {"RunInstances": 2, ...}: requests by action
+GET    /innkeeper/history[?kind=K]   [{"time", "kind", ...}, ...]: launches, stops, terminations, states, faults
+GET    /innkeeper/faults             rules not used up
+POST   /innkeeper/faults             {"action", "count", "skip", "error", "message", "delay", "lost"}, or a list
+DELETE /innkeeper/faults
+GET    /innkeeper/settings           {"delay", "hide", "forget"} in seconds
+POST   /innkeeper/settings           some of them
+POST   /innkeeper/reset              an empty account, as after the start; settings stay
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .faults import Fault
+from .lifecycle import LIFECYCLE
+from .world import WORLD
+
+
+class BadRequest(Exception):
+    """The request to an admin route is wrong; the text says what."""
+
+
+class Admin:
+    """Answers the admin routes. `reset` empties moto and puts back what every account starts with."""
+
+    def __init__(self, reset: Callable[[], None]) -> None:
+        self._reset = reset
+        self._routes: dict[tuple[str, str], Callable[[Mapping[str, str], bytes], Any]] = {
+            ("GET", "calls"): lambda _query, _body: WORLD.journal.calls(),
+            ("GET", "history"): self._history,
+            ("GET", "faults"): lambda _query, _body: WORLD.faults.pending(),
+            ("POST", "faults"): self._add_faults,
+            ("DELETE", "faults"): lambda _query, _body: WORLD.faults.clear(),
+            ("GET", "settings"): lambda _query, _body: asdict(WORLD.settings),
+            ("POST", "settings"): self._change_settings,
+            ("POST", "reset"): lambda _query, _body: self._clear(),
+        }
+
+    def answer(self, method: str, name: str, query: Mapping[str, str], body: bytes) -> Any:
+        """The JSON value for a request."""
+        route = self._routes.get((method, name))
+        if not route:
+            raise BadRequest(f"there is no {method} /innkeeper/{name}")
+        try:
+            return route(query, body)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+    def _history(self, query: Mapping[str, str], _body: bytes) -> Any:
+        with WORLD.lock:
+            LIFECYCLE.settle()
+        return WORLD.journal.events(query.get("kind"))
+
+    def _add_faults(self, _query: Mapping[str, str], body: bytes) -> Any:
+        posted = json.loads(body)
+        rules = [Fault.parse(rule) for rule in (posted if isinstance(posted, list) else [posted])]
+        for rule in rules:
+            WORLD.faults.add(rule)
+        return WORLD.faults.pending()
+
+    def _change_settings(self, _query: Mapping[str, str], body: bytes) -> Any:
+        WORLD.settings = WORLD.settings.changed(json.loads(body))
+        return asdict(WORLD.settings)
+
+    def _clear(self) -> None:
+        with WORLD.lock:
+            LIFECYCLE.clear()
+            WORLD.clear()
+            self._reset()

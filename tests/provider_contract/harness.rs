@@ -1,0 +1,218 @@
+//! What a driver must bring to be put through the contract, and what the cases are written with.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use innkeeper::provider::{
+    Deletion, ErrorKind, Freshness, GuestWish, Key, ObservedGuest, Owner, Power, Provider, ProviderError,
+};
+
+/// The owner whose guests the cases make.
+pub const OWNER: &str = "5d0c6f2e-cluster-of-the-tests";
+
+/// How long a case waits for something that takes the server a moment.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A driver under test and the server it is tested against.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// What the table calls it.
+    fn name(&self) -> &'static str;
+
+    /// An empty world. The one before it is over.
+    async fn world(&self) -> Arc<dyn World>;
+
+    /// Names of cases that make sense for this driver alone.
+    fn own_cases(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Runs one of them in an empty world.
+    async fn run_own(&self, name: &str) {
+        panic!("{} has no case {name} of its own", self.name());
+    }
+
+    /// Ends the server. Where all cases have run, what they came to as a whole is looked at: a sentence for people, or
+    /// what is wrong.
+    fn end(&self, all: bool) -> Result<String, String>;
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    pub owner: Owner,
+    pub wrong_credentials: bool,
+    pub deadline: Duration,
+}
+
+impl Default for Connect {
+    fn default() -> Self {
+        Self { owner: Owner(OWNER.into()), wrong_credentials: false, deadline: Duration::from_secs(5) }
+    }
+}
+
+/// Requests of a kind, whatever a provider calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The one that makes a VM.
+    Create,
+    /// Those that remove a VM.
+    Delete,
+    /// Those that read VMs.
+    Read,
+    /// All.
+    Any,
+}
+
+/// What goes wrong between driver and server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trouble {
+    /// The connection is reset before the server sees the request.
+    LostRequest,
+    /// The server acts, and its reply is lost.
+    LostReply,
+    /// The server acts, and half of its reply arrives.
+    HalfReply,
+    /// The server never replies.
+    Silence,
+    /// The server has no room.
+    NoRoom,
+    /// The server wants fewer requests. It does nothing.
+    Throttled,
+    /// The server has an error of its own. Whether it has acted is not known; here it has not.
+    Broken,
+}
+
+/// A VM that was made, as the server itself remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub id: String,
+    /// It exists, running or not.
+    pub alive: bool,
+}
+
+/// A server without VMs, seen by the driver through a network that breaks on demand and by the test without it.
+#[async_trait]
+pub trait World: Send + Sync {
+    /// A connection through the network that breaks on demand.
+    async fn connect(&self, connect: Connect) -> Arc<dyn Provider>;
+
+    /// The same server behind another network: trouble in one does not touch the other.
+    async fn beside(&self) -> Arc<dyn World>;
+
+    /// A guest that the server can run.
+    fn wish(&self, key: Key) -> GuestWish;
+
+    /// A guest whose image does not exist.
+    fn wish_without_image(&self, key: Key) -> GuestWish;
+
+    /// A guest that the server refuses for another reason.
+    fn wish_invalid(&self, key: Key) -> GuestWish;
+
+    /// Lets the next `times` requests go wrong; `None`: all from now on.
+    fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>);
+
+    /// Lets each request go wrong with this probability, with dice of this seed.
+    fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]);
+
+    /// Ends all trouble, and tells how often it struck.
+    fn heal(&self) -> u64;
+
+    /// VMs that are made from now on cannot be seen by reads for a moment, where the provider has such moments.
+    async fn hide_new(&self, time: Duration);
+
+    /// Every VM that was ever made for this guest, from the server's own memory.
+    async fn made_for(&self, guest: &str) -> Vec<Made>;
+
+    /// Everything that carries the owner's marks and exists: VMs, disks.
+    async fn left(&self, owner: &str) -> Vec<String>;
+
+    /// Puts in VMs that are not ours and look as if they were: one with the guest's name and no marks, one with another
+    /// owner's marks and this guest's UID, one with all our marks that somebody made as a copy of ours. Their ids.
+    async fn plant_foreign(&self, wish: &GuestWish) -> Vec<String>;
+
+    /// Whether all of these exist and run.
+    async fn are_untouched(&self, ids: &[String]) -> bool;
+
+    /// Stops or removes a VM as its owner would by hand.
+    async fn meddle(&self, id: &str, remove: bool);
+
+    /// Lets the VM's disks outlive it, as somebody may do by hand.
+    async fn keep_disks(&self, id: &str);
+
+    /// More VMs than one page of the driver's reads holds.
+    fn more_than_a_page(&self) -> usize;
+
+    /// What must never be seen in words.
+    fn secrets(&self) -> Vec<String>;
+}
+
+/// The key of a guest.
+pub fn key(n: usize) -> Key {
+    Key {
+        guest: format!("0f0b2ee8-9a3c-4a4d-8c1e-{n:012}"),
+        incarnation: 1,
+        namespace: "shop".into(),
+        name: format!("web-{n}"),
+    }
+}
+
+/// Polls until the answer is `Some`.
+pub async fn eventually<T, Fut: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> Fut) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(began.elapsed() < SOON, "{what}: not within {SOON:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the guest's VM shows this state in live reads.
+pub async fn until_power(provider: &dyn Provider, key: &Key, power: Power) -> ObservedGuest {
+    eventually(&format!("{key} is {power}"), || async {
+        provider.find(key, Freshness::Live).await.unwrap().filter(|guest| guest.power == power)
+    })
+    .await
+}
+
+/// Creates the guest and brings it to running.
+pub async fn lodge(provider: &dyn Provider, wish: &GuestWish) -> ObservedGuest {
+    let made = provider.create(wish).await.unwrap();
+    assert_eq!(made.key, wish.key);
+    if matches!(made.power, Power::Stopped) {
+        provider.start(wish).await.unwrap();
+    }
+    until_power(provider, &wish.key, Power::Running).await
+}
+
+/// Deletes until nothing is left.
+pub async fn clear(provider: &dyn Provider, key: &Key) {
+    eventually(&format!("{key} is gone"), || async {
+        (provider.delete(key).await.unwrap() == Deletion::Gone).then_some(())
+    })
+    .await;
+}
+
+/// The ids of all VMs ever made for the guest, which must be one.
+pub async fn only_one(world: &dyn World, key: &Key) -> String {
+    let made = world.made_for(&key.guest).await;
+    assert_eq!(made.len(), 1, "VMs ever made for {key}: {made:?}");
+    made[0].id.clone()
+}
+
+/// Whether it is not there, as far as the provider may tell.
+pub fn is_gone(found: Option<&ObservedGuest>) -> bool {
+    found.is_none_or(|guest| matches!(guest.power, Power::Terminating | Power::Terminated))
+}
+
+/// The failure, which must be of one of these kinds.
+pub fn failed<T: std::fmt::Debug>(result: Result<T, ProviderError>, kinds: &[ErrorKind]) -> ProviderError {
+    let error = result.expect_err("it must fail");
+    assert!(kinds.contains(&error.kind), "{} is none of {kinds:?}: {error}", error.kind);
+    error
+}
