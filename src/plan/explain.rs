@@ -131,7 +131,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         if of.key.unpriced {
             return "price unknown".into();
         }
-        format!("{} {}/h", decimal(of.running), self.ledger.model.rates.currency())
+        // A millionth is enough for people.
+        format!("{} {}/h", decimal(of.running).round_dp(6).normalize(), self.ledger.model.rates.currency())
     }
 
     fn score(&self, best: &Candidate) -> Vec<Term> {
@@ -311,11 +312,15 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
     going.chain(stuck).collect()
 }
 
-/// The text, cut at the limit between two characters.
 fn bounded(text: String) -> String {
-    if text.len() <= MESSAGE_LIMIT {
+    cut(text, MESSAGE_LIMIT)
+}
+
+/// The text, cut to so many bytes between two characters.
+pub(super) fn cut(text: String, limit: usize) -> String {
+    if text.len() <= limit {
         return text;
     }
-    let end = (0..=MESSAGE_LIMIT - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=limit.saturating_sub(3)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}...", &text[..end])
 }

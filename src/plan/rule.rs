@@ -105,9 +105,14 @@ pub struct Failure {
     pub short: String,
 }
 
+/// Most bytes of each text of a failure: names in manifests may be long.
+const TEXT_LIMIT: usize = 256;
+
 impl Failure {
     pub(super) fn new(rule: Rule, wanted: impl fmt::Display, free: impl fmt::Display, short: String) -> Self {
-        Self { rule, wanted: wanted.to_string(), free: free.to_string(), short }
+        let short_enough = |text: String| super::explain::cut(text, TEXT_LIMIT);
+        let (wanted, free) = (short_enough(wanted.to_string()), short_enough(free.to_string()));
+        Self { rule, wanted, free, short: short_enough(short) }
     }
 }
 
