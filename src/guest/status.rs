@@ -44,8 +44,10 @@ pub struct OwnStatus {
 /// The conditions that this controller owns.
 const OWN: [Kind; 3] = [Kind::Ready, Kind::Reconciling, Kind::Stalled];
 
-/// How long a pool that had no room is not asked again by the same guest.
-const REFUSAL: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// How long a pool that rents out types and had no room is not asked again by the same guest.
+const REFUSAL_OF_TYPES: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// The same for a pool of hosts: its inventory soon shows the scheduler what the refusal was about.
+const REFUSAL_OF_HOSTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 impl OwnStatus {
     /// Our part of a status as it stands.
@@ -179,6 +181,8 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
     let mut own = OwnStatus::of(&subject.status);
     own.incarnation = Some(subject.key.incarnation + 1);
     own.refusals.retain(|refusal| refusal.until.0 > facts.now);
+    let on_host = subject.binding.as_ref().is_some_and(|binding| binding.host.is_some());
+    let refusal = if on_host { REFUSAL_OF_HOSTS } else { REFUSAL_OF_TYPES };
     if let Some(creation) = own.creation.take()
         && let Some(message) = creation.refused
     {
@@ -187,7 +191,7 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             pool: creation.pool,
             instance_type: subject.binding.as_ref().and_then(|binding| binding.instance_type.clone()),
             message,
-            until: Time(facts.now + REFUSAL),
+            until: Time(facts.now + refusal),
         });
     }
     (own.provider_id, own.host) = (None, None);
