@@ -135,6 +135,10 @@ fn a_refusal_is_kept_for_some_minutes_and_excludes_the_pool() {
     let mut guest = guest();
     guest.status = Some(stored(&own, &GuestStatus::default()));
     let now = super::super::testing::facts(&guest, Sight::Absent);
+    // A pool of hosts shows soon enough by its inventory where there is room again.
+    assert_eq!(renewed(&now, &decide(&now).say, Some(3)).refusals[0].until.0, at(30));
+    guest.spec.binding.as_mut().unwrap().host = None;
+    let now = super::super::testing::facts(&guest, Sight::Absent);
     let own = renewed(&now, &decide(&now).say, Some(3));
     assert_eq!((own.incarnation, own.creation.clone(), own.provider_id.clone()), (Some(3), None, None));
     assert_eq!(own.refusals.len(), 1);
