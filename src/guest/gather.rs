@@ -46,10 +46,7 @@ fn place(context: &Context, guest: &Guest, subject: &Subject) -> (Place, Option<
         None => return (Place::Unreachable { pool, why: "the connection is not open yet".to_owned() }, None),
     };
     let wish = match &subject.binding {
-        Some(binding) => {
-            let started = subject.creation.as_ref().is_some_and(|creation| creation.started);
-            wish::resolve(guest, &subject.key, binding, started, &object)
-        }
+        Some(binding) => wish::resolve(guest, &subject.key, binding, &object),
         None => Err("it is bound to no pool".to_owned()),
     };
     (Place::Open { pool, wish, settling: provider.settling_time() }, Some(provider))

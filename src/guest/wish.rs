@@ -6,16 +6,7 @@ use crate::{
 };
 
 /// Resolves a guest for the pool it is bound to, or says what is missing there.
-///
-/// The bound host is where the VM is started first. A VM that has run may have been moved since by the pool's own
-/// administrators, or its host may be gone: after that the pool chooses.
-pub fn resolve(
-    guest: &Guest,
-    key: &Key,
-    binding: &Binding,
-    started: bool,
-    pool: &CloudPool,
-) -> Result<GuestWish, String> {
+pub fn resolve(guest: &Guest, key: &Key, binding: &Binding, pool: &CloudPool) -> Result<GuestWish, String> {
     let template = &guest.spec.template;
     let networks = template.networks.iter().map(|network| {
         let provider_id = named(&pool.spec.networks, &network.name, "networks", &binding.pool)?;
@@ -29,7 +20,7 @@ pub fn resolve(
         networks: networks.collect::<Result<_, String>>()?,
         instance_type: binding.instance_type.clone(),
         zone: None,
-        host: binding.host.clone().filter(|_| !started),
+        host: binding.host.clone(),
     })
 }
 

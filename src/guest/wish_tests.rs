@@ -23,7 +23,7 @@ fn names_become_the_pools_own_ids_in_the_order_of_the_guest() {
     let mut guest = guest();
     guest.spec.template.networks = ["front", "back"].map(|name| NetworkReference { name: name.into() }).to_vec();
     let binding = Binding { instance_type: Some("t3.small".into()), ..binding() };
-    let wish = resolve(&guest, &key(2), &binding, false, &pool()).unwrap();
+    let wish = resolve(&guest, &key(2), &binding, &pool()).unwrap();
     assert_eq!((wish.image.as_str(), wish.key.incarnation), ("uuid-of-debian", 2));
     let ids: Vec<_> = wish.networks.iter().map(|network| network.provider_id.as_str()).collect();
     assert_eq!(ids, ["net-f", "net-b"]);
@@ -32,19 +32,14 @@ fn names_become_the_pools_own_ids_in_the_order_of_the_guest() {
 }
 
 #[test]
-fn a_vm_that_has_run_is_started_wherever_the_pool_has_room() {
-    assert_eq!(resolve(&guest(), &key(2), &binding(), true, &pool()).unwrap().host, None);
-}
-
-#[test]
 fn a_name_that_the_pool_lost_is_said_with_its_field() {
     let mut pool = pool();
     pool.spec.images.clear();
-    let why = resolve(&guest(), &key(2), &binding(), false, &pool).unwrap_err();
+    let why = resolve(&guest(), &key(2), &binding(), &pool).unwrap_err();
     assert!(why.contains("xen") && why.contains("debian-12") && why.contains("spec.images"), "{why}");
     let (mut guest, mut pool) = (guest(), super::tests::pool());
     pool.spec.networks.clear();
     guest.spec.template.networks = vec![NetworkReference { name: "front".into() }];
-    let why = resolve(&guest, &key(2), &binding(), false, &pool).unwrap_err();
+    let why = resolve(&guest, &key(2), &binding(), &pool).unwrap_err();
     assert!(why.contains("front") && why.contains("spec.networks"), "{why}");
 }
