@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use innkeeper::{
     api::{money::Money, quantity::Bytes},
     plan::{
-        Affinity, Bound, Burst, Capacity, GuestState, Host, Isolation, Limits, Offering, Overhead, Owned, Policy, Pool,
-        Pricing, Side, Size, Spread, Subscription, Topology, WhenUnsatisfiable, World,
+        Affinity, Bound, Burst, Capacity, GuestState, Host, Isolation, Limits, Objective, Offering, Overhead, Owned,
+        Policy, Pool, Pricing, Side, Size, Spread, Subscription, Topology, WhenUnsatisfiable, World,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -195,9 +195,10 @@ pub fn lived_in() -> impl Strategy<Value = World> {
 pub fn crowd() -> impl Strategy<Value = World> {
     let host = (8u64..32, 4u32..16, prop::bool::weighted(0.15));
     let guest = (0usize..2, 1u32..4, 1u64..8, option::of((0usize..3, 0usize..6)));
-    (vec(vec(host, 2..6), 1..4), vec(guest, 14..48), [policy(), policy()], world()).prop_map(
-        |(pools, guests, policies, base)| {
-            let policies = policies.map(Arc::new);
+    let objective = select(vec![Objective::Cost, Objective::Performance, Objective::Density]);
+    (vec(vec(host, 2..6), 1..4), vec(guest, 14..48), [policy(), policy()], objective, world()).prop_map(
+        |(pools, guests, policies, objective, base)| {
+            let policies = policies.map(|policy| Arc::new(Policy { objective, ..policy }));
             let mut world = base;
             let (pool, guest) = (world.pools[0].clone(), world.guests[0].clone());
             world.pools.retain(|pool| matches!(pool.capacity, Capacity::Offerings(_)));
