@@ -25,7 +25,7 @@ use crate::{
         call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Filled, Listener, Seen, follow},
+        watch::{Filled, Listener, Seen, all_filled, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -65,6 +65,12 @@ pub enum OperatorError {
         kind: &'static str,
         /// What the API server said.
         source: ApiError,
+    },
+    /// A part of the operator ended by itself.
+    #[snafu(display("{part} ended by itself: this is a fault in innkeeper, the log says more; start it again"))]
+    Ended {
+        /// Which.
+        part: &'static str,
     },
     /// The cluster cannot be told from others.
     #[snafu(display("cannot tell this cluster from others: its namespace kube-system has no UID"))]
@@ -135,15 +141,21 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
 
     let filled = async {
-        for store in &common.stores.filled {
-            store.wait().await;
-        }
+        all_filled(&common.stores.filled).await;
         readiness.set_ready();
         info!(owner = common.owner.0, "ready");
-        shutdown.cancelled().await;
+        std::future::pending::<()>().await;
     };
-    tokio::select! { () = filled => {}, () = shutdown.cancelled() => {} }
+    let ended = tokio::select! {
+        () = filled => None,
+        () = shutdown.cancelled() => None,
+        _ = controllers.join_next() => Some("a controller"),
+        _ = watches.join_next() => Some("a watch"),
+        _ = serving.join_next() => Some("the HTTP server"),
+    };
+    let asked_for = shutdown.is_cancelled();
     info!("shutting down");
+    shutdown.cancel();
     while controllers.join_next().await.is_some() {}
     links.cut_all().await;
     watches.shutdown().await;
@@ -152,7 +164,11 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
             served?;
         }
     }
-    Ok(())
+    // Half an operator looks alive and does not do its work: better to end, and to be started anew.
+    match ended.filter(|_| !asked_for) {
+        Some(part) => EndedSnafu { part }.fail(),
+        None => Ok(()),
+    }
 }
 
 fn stores() -> (Stores, Writers) {
@@ -232,6 +248,7 @@ fn spawn_controllers(
     let Common { client, stores, shutdown, owner } = common;
     let herald = |name| Herald::new(client.clone(), name);
     let now: fn() -> Timestamp = Timestamp::now;
+    let filled = || stores.filled.clone();
     let mut set = JoinSet::new();
     let context = workload::Context {
         client: client.clone(),
@@ -240,7 +257,16 @@ fn spawn_controllers(
         now,
     };
     let (store, stop) = (stores.workloads.clone(), shutdown.clone());
-    set.spawn(controller::run("workload", store, queues.workloads, FEW, Arc::new(context), stop, workload::reconcile));
+    set.spawn(controller::run(
+        "workload",
+        store,
+        filled(),
+        queues.workloads,
+        FEW,
+        Arc::new(context),
+        stop,
+        workload::reconcile,
+    ));
     let context = pool::Context {
         client: client.clone(),
         guests: stores.guests.clone(),
@@ -250,7 +276,7 @@ fn spawn_controllers(
         now,
     };
     let (store, stop) = (stores.pools.clone(), shutdown.clone());
-    set.spawn(controller::run("pool", store, queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
+    set.spawn(controller::run("pool", store, filled(), queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
     let context = guest::Context {
         client: client.clone(),
         pools: stores.pools.clone(),
@@ -260,7 +286,16 @@ fn spawn_controllers(
         now,
     };
     let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
-    set.spawn(controller::run("guest", store, queues.guests, at_once, Arc::new(context), stop, guest::reconcile));
+    set.spawn(controller::run(
+        "guest",
+        store,
+        filled(),
+        queues.guests,
+        at_once,
+        Arc::new(context),
+        stop,
+        guest::reconcile,
+    ));
     let scheduler = Scheduler {
         client: client.clone(),
         guests: stores.guests.clone(),
@@ -269,7 +304,7 @@ fn spawn_controllers(
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,
-        filled: stores.filled.to_vec(),
+        filled: filled(),
     };
     set.spawn(scheduler.run(shutdown.clone()));
     set

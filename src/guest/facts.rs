@@ -39,9 +39,7 @@ impl Subject {
     #[must_use]
     pub fn new(guest: &Guest) -> Self {
         let status = guest.status.clone().unwrap_or_default();
-        // The binding is kept where a status can be lost (a restored backup): the higher one counts.
-        let bound = guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
-        let incarnation = status.incarnation.unwrap_or(1).max(bound);
+        let incarnation = guest.incarnation();
         Self {
             key: Key {
                 guest: guest.uid().unwrap_or_default(),
@@ -52,7 +50,7 @@ impl Subject {
             deleting: guest.metadata.deletion_timestamp.is_some(),
             held: guest.finalizers().iter().any(|entry| entry == GUEST_FINALIZER),
             wanted: guest.spec.template.power_state.unwrap_or_default(),
-            binding: guest.spec.binding.clone().filter(|binding| binding.incarnation == incarnation),
+            binding: guest.binding().cloned(),
             creation: status.creation.clone().filter(|creation| creation.incarnation == incarnation),
             status,
         }

@@ -36,6 +36,27 @@ pub struct Picture<'g> {
     pub host_ids: HashMap<(String, String), String>,
 }
 
+/// Hosts by the names that the engine knows them by, and back.
+struct Hosts {
+    /// Ids by pool and name.
+    ids: HashMap<(String, String), String>,
+    /// Names by pool and id.
+    names: HashMap<(String, String), String>,
+}
+
+impl Hosts {
+    fn of(pools: &[&Arc<CloudPool>]) -> Self {
+        let mut hosts = Self { ids: HashMap::new(), names: HashMap::new() };
+        for pool in pools {
+            for (name, host) in named_hosts(pool) {
+                hosts.ids.insert((pool.name_any(), name.clone()), host.id.clone());
+                hosts.names.insert((pool.name_any(), host.id.clone()), name);
+            }
+        }
+        hosts
+    }
+}
+
 /// How long new pools are waited for: pools that are applied together should be decided on together, and guests should
 /// not be told that nothing fits because nobody has looked yet.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_secs(5);
@@ -66,14 +87,7 @@ pub fn picture<'g>(
     }
     let mut pools: Vec<&Arc<CloudPool>> = pools.iter().collect();
     pools.sort_by_key(|pool| pool.name_any());
-    let mut host_ids = HashMap::new();
-    let mut host_names = HashMap::new();
-    for pool in &pools {
-        for (name, host) in named_hosts(pool) {
-            host_ids.insert((pool.name_any(), name.clone()), host.id.clone());
-            host_names.insert((pool.name_any(), host.id.clone()), name);
-        }
-    }
+    let hosts = Hosts::of(&pools);
     let mut policies: Vec<(Option<&Placement>, Arc<plan::Policy>)> = Vec::new();
     let states = guests
         .iter()
@@ -86,7 +100,7 @@ pub fn picture<'g>(
                     Arc::clone(&policies[policies.len() - 1].1)
                 }
             };
-            guest_state(guest, policy, assumed, &host_names)
+            guest_state(guest, policy, assumed, &hosts)
         })
         .collect();
     let world = World {
@@ -97,7 +111,7 @@ pub fn picture<'g>(
         guests: states,
     };
     let guests = guests.iter().map(|guest| (guest.uid().unwrap_or_default(), guest)).collect();
-    Some(Picture { world, guests, host_ids })
+    Some(Picture { world, guests, host_ids: hosts.ids })
 }
 
 /// Drops assumed bindings that the watch has brought by now, or whose guests are gone.
@@ -141,15 +155,19 @@ fn guest_state(
     guest: &Guest,
     policy: Arc<plan::Policy>,
     assumed: &Assumed,
-    host_names: &HashMap<(String, String), String>,
+    Hosts { ids: host_ids, names: host_names }: &Hosts,
 ) -> plan::GuestState {
     let status = guest.status.clone().unwrap_or_default();
     let template = &guest.spec.template;
     let placed = condition::find(&status.conditions, Kind::Placed);
     let bound = valid_binding(guest, assumed).map(|binding| plan::Bound {
         pool: binding.pool.clone(),
-        // Where it is counts more than where it was to start.
-        host: status.host.clone().or_else(|| host_names.get(&(binding.pool.clone(), binding.host.clone()?)).cloned()),
+        // Where it is counts more than where it was to start, as long as the name says which host that is.
+        host: status
+            .host
+            .clone()
+            .filter(|host| host_ids.contains_key(&(binding.pool.clone(), host.clone())))
+            .or_else(|| host_names.get(&(binding.pool.clone(), binding.host.clone()?)).cloned()),
         instance_type: binding.instance_type.clone(),
         zone: None,
     });
@@ -161,7 +179,8 @@ fn guest_state(
         created_at: guest.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         waiting_since: placed.filter(|placed| placed.status == "False").map(|placed| placed.last_transition_time.0),
         size: plan::Size { vcpus: template.size.vcpus, memory: template.size.memory, resources: BTreeMap::new() },
-        powered_on: template.power_state.unwrap_or_default() == PowerState::Running,
+        // One that is still to be switched off takes its room until then.
+        powered_on: template.power_state.unwrap_or_default() == PowerState::Running || status.host.is_some(),
         image: Some(template.image.name.clone()),
         networks: template.networks.iter().map(|network| network.name.clone()).collect(),
         storages: BTreeSet::new(),
@@ -179,3 +198,7 @@ fn guest_state(
         leaving: guest.metadata.deletion_timestamp.is_some(),
     }
 }
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

@@ -22,7 +22,11 @@ use tracing::{debug, warn};
 use crate::{
     api::{CloudPool, Guest},
     plan,
-    runtime::{backoff, chain, events::Herald, watch::Filled},
+    runtime::{
+        backoff, chain,
+        events::Herald,
+        watch::{Filled, all_filled},
+    },
 };
 
 /// What the scheduler needs.
@@ -42,11 +46,13 @@ pub struct Scheduler {
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
     /// Set when the stores are filled.
-    pub filled: Vec<Filled>,
+    pub filled: [Filled; 4],
 }
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
+/// How soon to decide again when only time has passed.
+const SOONEST: Duration = Duration::from_millis(250);
 
 /// Only places for guests that have none: moves are not carried out.
 const OPTIONS: plan::Options = plan::Options {
@@ -57,20 +63,18 @@ const OPTIONS: plan::Options = plan::Options {
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let filled = async {
-            for store in &self.filled {
-                store.wait().await;
-            }
-        };
         // Decisions on half a picture would be wrong ones.
-        tokio::select! { () = filled => {}, () = shutdown.cancelled() => return }
+        tokio::select! { () = all_filled(&self.filled) => {}, () = shutdown.cancelled() => return }
         let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {
             let wake = match self.round(&mut assumed).await {
                 Ok(wake_at) => {
                     failures = 0;
-                    wake_at.map(|at| Duration::try_from(at.duration_since((self.now)())).unwrap_or_default())
+                    let until = |at: Timestamp| Duration::try_from(at.duration_since((self.now)())).unwrap_or_default();
+                    // Times in objects are whole seconds: a moment that has just passed must not be waited for again and
+                    // again.
+                    wake_at.map(|at| until(at).max(SOONEST))
                 }
                 Err(error) => {
                     failures += 1;

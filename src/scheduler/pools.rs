@@ -21,7 +21,7 @@ use crate::{
 pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Virtual processors for each physical one when a pool does not say.
-const DEFAULT_OVERCOMMIT: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
+pub(super) const DEFAULT_OVERCOMMIT: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
 /// Over how many months hardware is written off when a pool does not say.
 const DEFAULT_DEPRECIATION: u32 = 60;
 
@@ -90,7 +90,7 @@ fn pricing(pricing: &Pricing) -> plan::Pricing {
     }
 }
 
-fn overcommit(spec: &CloudPoolSpec) -> Decimal {
+pub(super) fn overcommit(spec: &CloudPoolSpec) -> Decimal {
     let wished = spec.capacity.as_ref().and_then(|capacity| capacity.cpu_overcommit.as_deref());
     wished.and_then(|text| Decimal::from_str_exact(text).ok()).unwrap_or(DEFAULT_OVERCOMMIT)
 }
@@ -132,7 +132,7 @@ fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) ->
     plan::Capacity::Hosts { hosts, overhead }
 }
 
-fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host {
+pub(super) fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host {
     // Others' virtual processors take their share of the physical ones at the same ratio.
     let others = (Decimal::from(host.vcpus_others) / overcommit.max(Decimal::ONE)).ceil();
     plan::Host {

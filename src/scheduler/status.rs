@@ -59,3 +59,7 @@ pub fn after(old: &GuestStatus, explanation: &Explanation, hourly: Option<Money>
         conditions: condition::merge(&old.conditions, &[claim], None, now),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
