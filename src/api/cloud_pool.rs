@@ -87,7 +87,7 @@ pub struct CloudPoolSpec {
         .message("the region of a pool cannot be changed, its guests would be lost; make a new CloudPool")
 )]
 pub struct ProviderSpec {
-    /// A pool of Xen hosts (XCP-ng, XenServer), driven through XAPI.
+    /// A pool of Xen hosts (XCP-ng, `XenServer`), driven through XAPI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xapi: Option<XapiSpec>,
     /// A region of Amazon EC2, or of a cloud that speaks its protocol.

@@ -45,7 +45,7 @@ fn strip_rules(schema: &mut JSONSchemaProps) {
     children(schema).for_each(strip_rules);
 }
 
-/// Takes all defaults out of a schema: the API server would write them into users' objects, and every GitOps tool would
+/// Takes all defaults out of a schema: the API server would write them into users' objects, and every `GitOps` tool would
 /// see a difference from what is in the repository.
 fn strip_defaults(schema: &mut JSONSchemaProps) {
     schema.default = None;

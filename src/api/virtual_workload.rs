@@ -86,7 +86,7 @@ pub struct GuestTemplate {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageReference {
-    /// A name of the `images` of CloudPools. A pool without it is not eligible.
+    /// A name of the `images` of `CloudPools`. A pool without it is not eligible.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }
@@ -95,7 +95,7 @@ pub struct ImageReference {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkReference {
-    /// A name of the `networks` of CloudPools. A pool without it is not eligible.
+    /// A name of the `networks` of `CloudPools`. A pool without it is not eligible.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }

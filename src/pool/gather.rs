@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long reading an inventory may take.
-const INVENTORY: std::time::Duration = std::time::Duration::from_secs(60);
+const INVENTORY: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) async fn gather(pool: &CloudPool, context: &Context) -> Facts {
     let inventory = inventory(pool, context).await;

@@ -93,12 +93,9 @@ pub fn picture<'g>(
         .iter()
         .map(|guest| {
             let placement = guest.spec.placement.as_ref();
-            let policy = match policies.iter().rev().take(8).find(|(known, _)| *known == placement) {
-                Some((_, policy)) => Arc::clone(policy),
-                None => {
-                    policies.push((placement, Arc::new(policy(placement))));
-                    Arc::clone(&policies[policies.len() - 1].1)
-                }
+            let policy = if let Some((_, policy)) = policies.iter().rev().take(8).find(|(known, _)| *known == placement) { Arc::clone(policy) } else {
+                policies.push((placement, Arc::new(policy(placement))));
+                Arc::clone(&policies[policies.len() - 1].1)
             };
             guest_state(guest, policy, assumed, &hosts)
         })
