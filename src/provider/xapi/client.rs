@@ -89,11 +89,6 @@ impl Client {
         }
     }
 
-    /// The object with this uuid.
-    pub(super) async fn by_uuid<T: Record>(&self, uuid: &str) -> Result<Ref<T>, CallError> {
-        self.read(&format!("{}.get_by_uuid", T::CLASS), args![uuid]).await
-    }
-
     /// Sets a key of `other_config` that has one value for ever: it being there already is success.
     pub(super) async fn mark<T: Record>(&self, object: &Ref<T>, key: &str, value: &str) -> Result<(), CallError> {
         match self.set(&format!("{}.add_to_other_config", T::CLASS), args![object, key, value]).await {
