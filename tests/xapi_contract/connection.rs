@@ -199,6 +199,11 @@ async fn close_logs_out() {
     assert_eq!(pool.calls("session.logout").await, before + 1);
     provider.close().await;
     assert_eq!(pool.calls("session.logout").await, before + 1);
+    drop(pool.connect().await);
+    until("a dropped connection logs out too", async || {
+        (pool.calls("session.logout").await == before + 2).then_some(())
+    })
+    .await;
 }
 
 /// A pool that writes integers as strings is read alike.
