@@ -108,6 +108,7 @@ async fn another_pool_is_refused() {
     config.expected_pool = Some("00000000-0000-0000-0000-000000000000".into());
     let error = refused(config).await;
     assert_eq!(error.kind, ErrorKind::Auth, "{error}");
+    pool.discard().await;
 }
 
 /// A wrong password is tried once, not again and again; a corrected one at once. Pitfalls 3, 10.
@@ -199,6 +200,11 @@ async fn close_logs_out() {
     assert_eq!(pool.calls("session.logout").await, before + 1);
     provider.close().await;
     assert_eq!(pool.calls("session.logout").await, before + 1);
+    drop(pool.connect().await);
+    until("a dropped connection logs out too", async || {
+        (pool.calls("session.logout").await == before + 2).then_some(())
+    })
+    .await;
 }
 
 /// A pool that writes integers as strings is read alike.

@@ -16,6 +16,7 @@ use innkeeper::{
 };
 use reqwest::Url;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::rpc::Rpc;
 
@@ -29,7 +30,11 @@ pub(crate) struct Pool {
     pub(crate) owner: Owner,
     template: String,
     sim: Option<Sim>,
+    turn: Option<MutexGuard<'static, ()>>,
 }
+
+/// Cases count what is in the pool: on a real one, which they share, one runs at a time.
+static REAL_POOL: Mutex<()> = Mutex::const_new(());
 
 /// A running simulator; stopped when the case is over.
 pub(crate) struct Sim {
@@ -67,7 +72,10 @@ async fn real(url: &str) -> Pool {
     let url: Url = url.parse().expect("INNKEEPER_XAPI_URL is a URL");
     let (user, password) = (variable("INNKEEPER_XAPI_USER"), variable("INNKEEPER_XAPI_PASSWORD"));
     let fingerprints = if url.scheme() == "https" { vec![crate::connection::fingerprint_of(&url)] } else { Vec::new() };
-    Pool::new(vec![url], user, password, fingerprints, None).await
+    let turn = REAL_POOL.lock().await;
+    let mut pool = Pool::new(vec![url], user, password, fingerprints, None).await;
+    pool.turn = Some(turn);
+    pool
 }
 
 fn binary() -> PathBuf {
@@ -112,7 +120,7 @@ impl Pool {
         let rpc = Rpc::log_in(&urls[0], &user, &password).await;
         let owner = Owner(format!("contract-{}", uuid::Uuid::new_v4()));
         let template = make_template(&rpc).await;
-        Self { urls, user, password, fingerprints, rpc, owner, template, sim }
+        Self { urls, user, password, fingerprints, rpc, owner, template, sim, turn: None }
     }
 
     pub(crate) fn config(&self) -> XapiConfig {
@@ -200,6 +208,12 @@ impl Pool {
     /// Ends the case: removes the template; the guests must be gone already.
     pub(crate) async fn finish(self, provider: &XapiProvider) {
         provider.close().await;
+        self.discard().await;
+    }
+
+    /// Removes the template where no driver was connected.
+    pub(crate) async fn discard(self) {
+        let _turn = &self.turn;
         let template = self.rpc.by_uuid("VM", &self.template).await;
         self.rpc.call("VM.destroy", json!([template])).await;
         self.rpc.log_out().await;

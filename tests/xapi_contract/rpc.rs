@@ -26,7 +26,7 @@ impl Rpc {
         let mut rpc = Self { http, url: url.join("/jsonrpc").expect("a path"), session: String::new() };
         let params = json!([user, password, "2.0", "innkeeper contract test"]);
         let session = rpc.raw("session.login_with_password", params).await.expect("login");
-        rpc.session = session.as_str().expect("a session").to_owned();
+        session.as_str().expect("a session").clone_into(&mut rpc.session);
         rpc
     }
 

@@ -84,7 +84,7 @@ async fn once(seed: u64, guests: usize) {
     .await;
     let domains = pool.admin(reqwest::Method::GET, "/domains", json!({})).await;
     let mut running: Vec<&Value> = domains.as_array().unwrap().iter().map(|d| &d["vm_uuid"]).collect();
-    running.sort_by_key(std::string::ToString::to_string);
+    running.sort_by_key(ToString::to_string);
     running.dedup();
     assert_eq!(domains.as_array().unwrap().len(), running.len(), "no VM runs twice");
     for wish in kept {

@@ -185,7 +185,6 @@ impl XapiProvider {
         Ok(())
     }
 
-    /// Puts the VM on the wished networks, in order; without a wish it keeps the template's.
     /// The networks that the guest is wished on, by uuid or by a name that only one has.
     async fn networks(&self, wish: &GuestWish) -> Result<Vec<Ref<Network>>> {
         if wish.networks.is_empty() {
@@ -195,6 +194,7 @@ impl XapiProvider {
         wish.networks.iter().map(|wished| network(&all, wished)).collect()
     }
 
+    /// Puts the VM on the wished networks, in order; without a wish it keeps the template's.
     async fn connect_networks(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<()> {
         if wish.networks.is_empty() {
             return Ok(());

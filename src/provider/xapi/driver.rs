@@ -191,7 +191,7 @@ impl Provider for XapiProvider {
     }
 
     async fn close(&self) {
-        self.client.events.stop.cancel();
         self.client.sessions.close().await;
+        self.client.events.stop.cancel();
     }
 }

@@ -160,9 +160,14 @@ impl Drop for TaskNews {
     }
 }
 
-/// Follows the pool until told to stop.
+/// Follows the pool until told to stop, and then ends the session: also for a connection that was dropped unclosed.
 pub(super) async fn follow(client: Arc<Client>, events: Arc<Events>, owner: Owner) {
-    let following = Following { client: &client, events: &events, owner: &owner };
+    follow_until_stopped(&client, &events, &owner).await;
+    client.sessions.close().await;
+}
+
+async fn follow_until_stopped(client: &Client, events: &Events, owner: &Owner) {
+    let following = Following { client, events, owner };
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
