@@ -90,8 +90,13 @@ fn main() -> ExitCode {
         let own = lane.driver.own_cases().iter().copied().map(Job::Own);
         CASES.iter().filter(fits).map(Job::Shared).chain(own).collect::<Vec<_>>()
     };
-    let of_lane = |lane: &Arc<Lane>| jobs(lane).into_iter().map(|job| trial(lane, job)).collect::<Vec<_>>();
-    let trials = lanes.iter().flat_map(of_lane).collect();
+    // In turns, so that the lanes run beside each other.
+    let mut turns: Vec<(usize, Trial)> = Vec::new();
+    for lane in &lanes {
+        turns.extend(jobs(lane).into_iter().map(|job| trial(lane, job)).enumerate());
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    let trials = turns.into_iter().map(|(_, trial)| trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{table}");

@@ -217,7 +217,11 @@ impl World for XapiWorld {
             match trouble {
                 Trouble::NoRoom => self.no_room(json!({ "probability": chance, "seed": seed })).await,
                 Trouble::Throttled => {}
-                trouble => rules(*request, *trouble).for_each(|rule| self.proxy.add(rule.chance(*chance))),
+                trouble => {
+                    // An operation is some twenty requests here and two or three elsewhere: the same storm for each.
+                    let chance = if *request == Request::Any { chance / 10.0 } else { *chance };
+                    rules(*request, *trouble).for_each(|rule| self.proxy.add(rule.chance(chance)));
+                }
             }
         }
     }
