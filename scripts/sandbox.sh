@@ -137,7 +137,7 @@ main() {
       say "  export KUBECONFIG=$SANDBOX/kubeconfig PATH=$BIN:\$PATH"
       say "  kubectl apply -f $SANDBOX/examples.yaml     # the pools and the workload of examples/, with the addresses here"
       say "  kubectl get cloudpools,virtualworkloads,guests -A"
-      say "  logs: $SANDBOX/logs; metrics: http://127.0.0.1:$(<"$SANDBOX/operator-port")/metrics; end: make sandbox-stop"
+      say "  logs: $SANDBOX/logs; end: make sandbox-stop"
       ;;
     stop) sandbox_stop ;;
     status)

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ListParams,
+    core::PartialObjectMeta,
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
 };
 use snafu::{OptionExt, ResultExt, Snafu};
@@ -24,7 +25,7 @@ use crate::{
         call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Filled, Listener, Seen, follow},
+        watch::{Filled, Listener, Seen, all_filled, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -65,6 +66,12 @@ pub enum OperatorError {
         /// What the API server said.
         source: ApiError,
     },
+    /// A part of the operator ended by itself.
+    #[snafu(display("{part} ended by itself: this is a fault in innkeeper, the log says more; start it again"))]
+    Ended {
+        /// Which.
+        part: &'static str,
+    },
     /// The cluster cannot be told from others.
     #[snafu(display("cannot tell this cluster from others: its namespace kube-system has no UID"))]
     NoClusterUid,
@@ -79,7 +86,8 @@ struct Stores {
     pools: Store<CloudPool>,
     workloads: Store<VirtualWorkload>,
     guests: Store<Guest>,
-    filled: [Filled; 3],
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    filled: [Filled; 4],
 }
 
 /// What keeps it up to date.
@@ -87,6 +95,7 @@ struct Writers {
     pools: Writer<CloudPool>,
     workloads: Writer<VirtualWorkload>,
     guests: Writer<Guest>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
 }
 
 /// What names objects that need a look.
@@ -132,15 +141,21 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
 
     let filled = async {
-        for store in &common.stores.filled {
-            store.wait().await;
-        }
+        all_filled(&common.stores.filled).await;
         readiness.set_ready();
         info!(owner = common.owner.0, "ready");
-        shutdown.cancelled().await;
+        std::future::pending::<()>().await;
     };
-    tokio::select! { () = filled => {}, () = shutdown.cancelled() => {} }
+    let ended = tokio::select! {
+        () = filled => None,
+        () = shutdown.cancelled() => None,
+        _ = controllers.join_next() => Some("a controller"),
+        _ = watches.join_next() => Some("a watch"),
+        _ = serving.join_next() => Some("the HTTP server"),
+    };
+    let asked_for = shutdown.is_cancelled();
     info!("shutting down");
+    shutdown.cancel();
     while controllers.join_next().await.is_some() {}
     links.cut_all().await;
     watches.shutdown().await;
@@ -149,13 +164,24 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
             served?;
         }
     }
-    Ok(())
+    // Half an operator looks alive and does not do its work: better to end, and to be started anew.
+    match ended.filter(|_| !asked_for) {
+        Some(part) => EndedSnafu { part }.fail(),
+        None => Ok(()),
+    }
 }
 
 fn stores() -> (Stores, Writers) {
-    let (pools, workloads, guests) = (reflector::store(), reflector::store(), reflector::store());
-    let stores = Stores { pools: pools.0, workloads: workloads.0, guests: guests.0, filled: Default::default() };
-    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1 })
+    let (pools, workloads) = (reflector::store(), reflector::store());
+    let (guests, namespaces) = (reflector::store(), reflector::store());
+    let stores = Stores {
+        pools: pools.0,
+        workloads: workloads.0,
+        guests: guests.0,
+        namespaces: namespaces.0,
+        filled: Default::default(),
+    };
+    (stores, Writers { pools: pools.1, workloads: workloads.1, guests: guests.1, namespaces: namespaces.1 })
 }
 
 fn queues() -> (Nudges, Queues) {
@@ -200,7 +226,11 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         }
         to.bell.notify_one();
     });
-    let [pools, workloads, guests] = common.stores.filled.clone();
+    let to = nudges.clone();
+    // Its labels say which pools its guests may use.
+    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
+    let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
+    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, on_namespace));
     watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
     watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
     watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
@@ -218,6 +248,7 @@ fn spawn_controllers(
     let Common { client, stores, shutdown, owner } = common;
     let herald = |name| Herald::new(client.clone(), name);
     let now: fn() -> Timestamp = Timestamp::now;
+    let filled = || stores.filled.clone();
     let mut set = JoinSet::new();
     let context = workload::Context {
         client: client.clone(),
@@ -226,7 +257,16 @@ fn spawn_controllers(
         now,
     };
     let (store, stop) = (stores.workloads.clone(), shutdown.clone());
-    set.spawn(controller::run("workload", store, queues.workloads, FEW, Arc::new(context), stop, workload::reconcile));
+    set.spawn(controller::run(
+        "workload",
+        store,
+        filled(),
+        queues.workloads,
+        FEW,
+        Arc::new(context),
+        stop,
+        workload::reconcile,
+    ));
     let context = pool::Context {
         client: client.clone(),
         guests: stores.guests.clone(),
@@ -236,7 +276,7 @@ fn spawn_controllers(
         now,
     };
     let (store, stop) = (stores.pools.clone(), shutdown.clone());
-    set.spawn(controller::run("pool", store, queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
+    set.spawn(controller::run("pool", store, filled(), queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
     let context = guest::Context {
         client: client.clone(),
         pools: stores.pools.clone(),
@@ -246,15 +286,25 @@ fn spawn_controllers(
         now,
     };
     let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
-    set.spawn(controller::run("guest", store, queues.guests, at_once, Arc::new(context), stop, guest::reconcile));
+    set.spawn(controller::run(
+        "guest",
+        store,
+        filled(),
+        queues.guests,
+        at_once,
+        Arc::new(context),
+        stop,
+        guest::reconcile,
+    ));
     let scheduler = Scheduler {
         client: client.clone(),
         guests: stores.guests.clone(),
         pools: stores.pools.clone(),
+        namespaces: stores.namespaces.clone(),
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,
-        filled: stores.filled.to_vec(),
+        filled: filled(),
     };
     set.spawn(scheduler.run(shutdown.clone()));
     set

@@ -15,6 +15,8 @@ mod connection;
 mod creation;
 #[path = "xapi_contract/databases.rs"]
 mod databases;
+#[path = "xapi_contract/documents.rs"]
+mod documents;
 #[path = "xapi_contract/following.rs"]
 mod following;
 #[path = "xapi_contract/lifecycle.rs"]

@@ -175,15 +175,17 @@ pub(crate) fn run(file: &str, rate: &str) -> Result<serde_json::Value, Failure> 
     let rate: f64 = rate.parse()?;
     let machines = machines(&read(file)?)?;
     let (bound, most) = bound(&machines);
-    let hosts = whole(most * 1.5) + 20;
+    // Room to spare; never used hosts cost nothing. vCPUs are counted in hundredths, as some traces have parts of one.
+    let hosts = whole(most * 1.5) + 50;
     let policy = Arc::new(Policy { objective: Objective::Density, ..Policy::default() });
     let guests = machines.iter().enumerate().map(|(number, machine)| {
         let memory = Bytes::mib(whole(machine.gb * 1024.0) as u64);
-        let mut guest = guest(number, "trace".to_owned(), u32::try_from(whole(machine.vcpus))?, memory, &policy);
+        let mut guest =
+            guest(number, "trace".to_owned(), u32::try_from(whole(machine.vcpus * 100.0))?, memory, &policy);
         guest.created_at = Timestamp::from_second(machine.start)?;
         Ok(guest)
     });
-    let hosts = (0..hosts).map(|h| host(format!("host-{h}"), Bytes::gib(128), 64)).collect();
+    let hosts = (0..hosts).map(|h| host(format!("host-{h}"), Bytes::gib(128), 6400)).collect();
     let capacity = Capacity::Hosts { hosts, overhead: Overhead::default() };
     let mut world =
         world(vec![pool("hall".to_owned(), 0, Pricing::default(), capacity)], guests.collect::<Result<_, Failure>>()?)?;

@@ -135,16 +135,20 @@ pub(crate) fn run(host_file: &str, rack_file: &str, request_file: &str) -> Resul
     let mut world = world;
     world.pools[0].cpu_overcommit = 1.into();
     let (mut bindings, mut left, mut times): (Vec<Binding>, Vec<usize>, Vec<Duration>) = Default::default();
+    let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
     let start = Instant::now();
     rehearse(&world, |rehearsal| {
         for request in &requests {
             let start = Instant::now();
             let found = request.variants.iter().find_map(|guest| rehearsal.place(*guest));
             times.push(start.elapsed());
-            match found {
-                Some(binding) => bindings.push(binding),
-                None => left.push(request.variants[0]),
+            if let Some(binding) = found {
+                bindings.push(binding);
+                continue;
             }
+            let kind = world.guests[request.variants[0]].workload.split('-').next().unwrap_or_default();
+            *refused.entry(kind).or_default() += 1;
+            left.push(request.variants[0]);
         }
     });
     let seconds = start.elapsed().as_secs_f64();
@@ -178,6 +182,7 @@ pub(crate) fn run(host_file: &str, rack_file: &str, request_file: &str) -> Resul
         "seconds": seconds,
         "placements": placements,
         "unplaced": left.len(),
+        "unplaced_by_kind": refused,
         "quality": f64::from(u32::try_from(placements)?) / f64::from(u32::try_from(requests.len().max(1))?),
         "quality_is": "part of the requests that got a place, one at a time and never moved",
         "slowest_request_seconds": slowest.as_secs_f64(),

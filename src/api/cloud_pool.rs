@@ -4,10 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    money::{Amount, Currency},
-    quantity::Bytes,
-};
+use super::{money::Amount, pricing::Pricing, quantity::Bytes, selector::Selector};
 
 /// A place where guests can live: a Xen pool on your own premises, or a region of a public provider.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -58,6 +55,16 @@ pub struct CloudPoolSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub networks: Vec<NamedResource>,
+    /// What data may be kept here. A workload that asks for a class or a certificate goes only where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_protection: Option<DataProtection>,
+    /// Who may place guests here. Left out: every namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenancy: Option<Tenancy>,
+    /// Keep guests away that do not tolerate them, as with Kubernetes nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub taints: Vec<Taint>,
     /// How much of the pool may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
@@ -210,6 +217,60 @@ pub struct NamedResource {
     pub provider_id: String,
 }
 
+/// What data may be kept in a pool.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DataProtection {
+    /// Classes of data that may be kept here, by the names that your house uses, such as `confidential`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub permitted_classes: Vec<Name>,
+    /// Certificates that the pool holds, such as `iso-27001`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub certifications: Vec<Name>,
+}
+
+/// A name of at most 63 characters.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Name(#[schemars(length(min = 1, max = 63))] pub String);
+
+/// Who may place guests in a pool.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenancy {
+    /// Namespaces with these labels. An empty selector is every namespace.
+    pub namespace_selector: Selector,
+}
+
+/// Keeps guests away that do not tolerate it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Taint {
+    /// What it is about.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// More about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// What it does to guests that do not tolerate it.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does to guests that do not tolerate it.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum TaintEffect {
+    /// New ones stay away.
+    NoSchedule,
+    /// New ones stay away where they can.
+    PreferNoSchedule,
+}
+
 /// How much of a pool may be used.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -242,60 +303,9 @@ pub struct Limits {
     /// Memory of all guests together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
-}
-
-/// What guests cost. Exactly one field is set.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.owned) != has(self.payPerUse)").message("write exactly one of owned and payPerUse")
-)]
-pub struct Pricing {
-    /// You own the hardware: what it cost is spent, what counts is running it.
+    /// What rented types may cost in a month of 730 hours, in the pool's currency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owned: Option<OwnedPricing>,
-    /// You pay for each hour that a guest runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pay_per_use: Option<PayPerUsePricing>,
-}
-
-/// The cost of hardware of your own.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct OwnedPricing {
-    /// In which currency.
-    pub currency: Currency,
-    /// What running the whole pool costs in a month: power, space, support. A guest bears the share of the pool's
-    /// memory that it takes.
-    pub monthly_running_cost: Amount,
-}
-
-/// Prices of types that can be rented.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct PayPerUsePricing {
-    /// In which currency.
-    pub currency: Currency,
-    /// The types that may be rented here; the cheapest that fits is taken.
-    #[schemars(length(min = 1, max = 1024))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
-    pub instance_types: Vec<InstanceType>,
-}
-
-/// A type that can be rented.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct InstanceType {
-    /// The provider's name of it, such as `t3.medium`.
-    #[schemars(length(min = 1, max = 64))]
-    pub name: String,
-    /// Virtual processors.
-    #[schemars(schema_with = "super::schema::vcpus")]
-    pub vcpus: u32,
-    /// Memory.
-    pub memory: Bytes,
-    /// Price of an hour.
-    pub hourly: Amount,
+    pub monthly_spend: Option<Amount>,
 }
 
 /// What is so.
@@ -334,10 +344,12 @@ pub struct CloudPoolStatus {
 pub struct ProviderStatus {
     /// `xapi` or `ec2`.
     pub kind: String,
-    /// The provider's own id of the pool: a XAPI pool's uuid, a region.
-    pub id: String,
+    /// The provider's own id of the pool: a XAPI pool's uuid, a region. Left out: it has never answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Its version.
-    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// One host.
@@ -363,6 +375,9 @@ pub struct HostStatus {
     /// Virtual processors of other VMs that run here.
     #[schemars(schema_with = "super::schema::count")]
     pub vcpus_others: u32,
+    /// How many other VMs run here.
+    #[schemars(schema_with = "super::schema::count")]
+    pub guests_others: u32,
 }
 
 /// Memory that a guest takes on a host on top of its own.

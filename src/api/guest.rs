@@ -57,6 +57,23 @@ pub struct GuestSpec {
     pub binding: Option<Binding>,
 }
 
+impl Guest {
+    /// Which of its VMs is the current one. The binding is kept where a status can be lost (a restored backup): the
+    /// higher one counts.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        let bound = self.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
+        self.status.as_ref().and_then(|status| status.incarnation).unwrap_or(1).max(bound)
+    }
+
+    /// Where its current VM is to be. A binding for an earlier one is void.
+    #[must_use]
+    pub fn binding(&self) -> Option<&Binding> {
+        let incarnation = self.incarnation();
+        self.spec.binding.as_ref().filter(|binding| binding.incarnation == incarnation)
+    }
+}
+
 /// Where a guest lives. So exact that nothing is left to choose when it is made.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -5,8 +5,10 @@ pub mod condition;
 pub mod guest;
 pub mod money;
 pub mod names;
+pub mod pricing;
 pub mod quantity;
 mod schema;
+pub mod selector;
 pub mod span;
 pub mod virtual_workload;
 

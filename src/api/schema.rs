@@ -21,3 +21,23 @@ pub(super) fn replicas(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn count(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int64", "minimum": 0 })
 }
+
+/// A number of months.
+pub(super) fn months(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 600 })
+}
+
+/// How much a wish is worth, in percent of the price.
+pub(super) fn weight(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 100 })
+}
+
+/// By how much the fullest place may exceed the emptiest.
+pub(super) fn skew(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 1000 })
+}
+
+/// Who goes first.
+pub(super) fn priority(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": -1_000_000, "maximum": 1_000_000 })
+}

@@ -1,10 +1,16 @@
 //! `VirtualWorkload`: what the user wants to run.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, quantity::Bytes, span::Span};
+use super::{
+    cloud_pool::{Name, TaintEffect},
+    money::Money,
+    quantity::Bytes,
+    selector::Selector,
+    span::Span,
+};
 
 /// A number of like guests, and the rules for where they may live.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -103,7 +109,7 @@ pub struct Size {
     pub vcpus: u32,
     /// Memory that the guest sees.
     #[x_kube(
-        validation = Rule::new("!self.matches('^[0-9]{1,17}k?$') && !self.matches('^[0-9]{1,5}Ki$')")
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('128Mi')) >= 0")
             .message("memory is too small for a guest; write it with a unit, at least 128Mi, for example 4Gi")
     )]
     pub memory: Bytes,
@@ -125,13 +131,140 @@ pub enum PowerState {
 pub struct Placement {
     /// Only in pools with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool_selector: Option<LabelSelector>,
+    pub pool_selector: Option<Selector>,
     /// Only under these laws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jurisdictions: Option<Jurisdictions>,
+    /// Rather in pools with these labels. A wish costs no guest its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub preferred: Vec<Preference>,
+    /// Only where data of this class may be kept (`dataProtection.permittedClasses` of the pool).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub data_class: Option<String>,
+    /// Only where all of these certificates are held (`dataProtection.certifications` of the pool).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub certifications: Vec<Name>,
+    /// How the guests of the workload are spread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub spread: Vec<Spread>,
+    /// Whether guests of other namespaces may be on the same host. Left out: they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Near to guests of these workloads of the same namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub affinity: Vec<AffinityTerm>,
+    /// Apart from guests of these workloads of the same namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub anti_affinity: Vec<AffinityTerm>,
     /// When owned hardware is full. Left out: overflow to the cheapest pool after two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
+    /// What is best among the places that are allowed. Left out: `Cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// Taints of pools that do not keep the guests away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// Who goes first when there is not room for all: higher before lower. Nobody is put out for it. Left out: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::priority")]
+    pub priority: Option<i32>,
+    /// What all guests of the workload together may cost in a month of 730 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_budget: Option<Money>,
+}
+
+/// A wish for pools.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Preference {
+    /// How much it is worth: any other place counts as so many percent dearer.
+    #[schemars(schema_with = "super::schema::weight")]
+    pub weight: u8,
+    /// The pools that are wished for.
+    pub pool_selector: Selector,
+}
+
+/// How guests are spread.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Spread {
+    /// Over what: `host`, `pool`, `jurisdiction`, or a label of pools, each of whose values is one place.
+    #[schemars(length(min = 1, max = 253))]
+    pub topology_key: String,
+    /// By how many guests the fullest place may exceed the emptiest one.
+    #[schemars(schema_with = "super::schema::skew")]
+    pub max_skew: u32,
+    /// What to do where that is not possible. Left out: `DoNotSchedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_unsatisfiable: Option<WhenUnsatisfiable>,
+}
+
+/// What to do where a spread is not possible.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum WhenUnsatisfiable {
+    /// The guest waits.
+    DoNotSchedule,
+    /// It is placed all the same, and the reasons say so.
+    ScheduleAnyway,
+}
+
+/// Whether guests of other namespaces may be on the same host.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum Isolation {
+    /// They may.
+    Shared,
+    /// The host lodges guests of this namespace only.
+    DedicatedHost,
+}
+
+/// Nearness to, or distance from, guests of other workloads.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AffinityTerm {
+    /// The workloads, of the same namespace. It may be the workload itself.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub workloads: Vec<Name>,
+    /// What counts as one place: `host`, `pool`, `jurisdiction`, or a label of pools.
+    #[schemars(length(min = 1, max = 253))]
+    pub topology_key: String,
+}
+
+/// What is best among the places that are allowed.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum Objective {
+    /// The least that another guest costs, then the tightest fit.
+    Cost,
+    /// The least loaded host.
+    Performance,
+    /// The fewest hosts.
+    Density,
+}
+
+/// A taint that does not keep guests away.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Toleration {
+    /// The taint's key. Left out: every key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub key: Option<String>,
+    /// The taint's value. Left out: every value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// The taint's effect. Left out: every effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
 }
 
 /// The laws that guests may live under.

@@ -18,7 +18,7 @@ use crate::{
         names::{GUEST_FINALIZER, manager},
     },
     provider::{Deletion, ErrorKind, Key, ObservedGuest, Provider, ProviderError, StopMode},
-    runtime::{ApiError, apply, chain, events::News},
+    runtime::{ApiError, apply, call, chain, events::News},
 };
 
 /// One run.
@@ -53,6 +53,7 @@ impl Run<'_> {
             }
             Step::LetGo => {
                 apply::remove_finalizer(&self.api(), &*self.guest, GUEST_FINALIZER).await?;
+                self.context.patience.succeeded(&self.facts.subject.key.guest);
                 info!(guest = %self.facts.subject.key, "let go");
                 Ok(Progress::Rest(Action::await_change()))
             }
@@ -65,18 +66,25 @@ impl Run<'_> {
             Step::Create(wish) => {
                 // From here on a VM may exist: the record is written first, and on the condition that nothing changed,
                 // so that nobody acts on a decision that is out of date.
+                let first = self.facts.subject.creation.is_none();
                 self.write(status::before_creation(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
                 let answer = match self.provider() {
                     Ok(provider) => provider.create(wish).await,
                     Err(closed) => Err(closed),
                 };
+                self.facts.answered = first && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Capacity);
                 self.seen(verdict.step.clone(), answer, "Created", "Create").await
             }
             Step::Start(wish) => {
+                let untouched = !self.has_run();
+                self.write(status::before_start(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
                 let answer = match self.provider() {
                     Ok(provider) => provider.start(wish).await,
                     Err(closed) => Err(closed),
                 };
+                if untouched && answer.as_ref().is_err_and(|error| decide::means_untouched(error.kind)) {
+                    self.facts.subject.creation.iter_mut().for_each(|creation| creation.started = false);
+                }
                 self.seen(verdict.step.clone(), answer, "Started", "Start").await
             }
             Step::Stop(key) => {
@@ -100,6 +108,7 @@ impl Run<'_> {
         match answer {
             Ok(vm) => {
                 self.context.patience.succeeded(&self.facts.subject.key.guest);
+                self.facts.now = (self.context.now)();
                 let pool = self.facts.subject.pool().unwrap_or_default();
                 let on = vm.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
                 let note = format!("VM {} in {pool}{on}", vm.provider_id);
@@ -112,7 +121,23 @@ impl Run<'_> {
         }
     }
 
+    fn has_run(&self) -> bool {
+        self.facts.subject.creation.as_ref().is_some_and(|creation| creation.started)
+    }
+
+    /// Whether the guest is still the one that was decided on.
+    async fn is_current(&self) -> Result<bool, ApiError> {
+        let name = self.guest.name_any();
+        let live = call(format!("read Guest {name}"), self.api().get(&name)).await?;
+        Ok(live.uid() == self.guest.uid() && live.resource_version() == self.guest.resource_version())
+    }
+
     async fn erase(&mut self, key: &Key, verdict: &Verdict) -> Result<Progress, ApiError> {
+        // A deletion is never taken back. All else that has a VM removed may be out of date: our own next VM would go.
+        if !self.facts.subject.deleting && !self.is_current().await? {
+            return Ok(Progress::Rest(Action::requeue(REMOVAL)));
+        }
+        self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
         let answer = match self.provider() {
             Ok(provider) => provider.delete(key).await,
             Err(closed) => Err(closed),
@@ -120,6 +145,7 @@ impl Run<'_> {
         match answer {
             Ok(Deletion::Gone) => {
                 self.context.patience.succeeded(&key.guest);
+                self.facts.now = (self.context.now)();
                 (self.facts.vm, self.facts.erased, self.fresh) = (Sight::Absent, true, true);
                 Ok(Progress::GoOn)
             }
@@ -134,6 +160,8 @@ impl Run<'_> {
     /// A step failed: look for another place, or say so and try again after a while.
     async fn failed(&mut self, step: &Step, error: &ProviderError) -> Result<Progress, ApiError> {
         let (trouble, generation) = (Trouble::from(error), self.guest.metadata.generation);
+        // The call may have taken minutes.
+        self.facts.now = (self.context.now)();
         let say = decide::after_failure(&self.facts, step, &trouble);
         if decide::is_refusal(&self.facts, step, &trouble) {
             self.tell(true, "PoolRefused", "Create", trouble.message.clone()).await;
@@ -149,8 +177,8 @@ impl Run<'_> {
         );
         warn!(guest = %self.facts.subject.key, error = chain(error), retry_ms = wait.as_millis(), "a step failed");
         let mut own = status::after(&self.facts, &say, generation);
-        if trouble.kind == ErrorKind::UnknownOutcome {
-            own = status::perhaps_started(own, step);
+        if trouble.kind == ErrorKind::UnknownOutcome && matches!(step, Step::Create(_)) {
+            own = status::unanswered(own, self.facts.now);
         }
         self.write(own).await?;
         Ok(Progress::Rest(Action::requeue(wait)))

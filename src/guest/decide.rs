@@ -96,7 +96,10 @@ fn leave(facts: &Facts) -> Verdict {
         return Verdict::go(Step::LetGo, say::leaving("it was never made"));
     }
     match (&facts.place, &facts.vm) {
-        (Place::Unbound, _) => Verdict::go(Step::LetGo, say::leaving("it was never made")),
+        // A record names its pool, so this is not met; should it be, nothing is known of the VM.
+        (Place::Unbound, _) => {
+            Verdict::rest_for(say::leaving_blocked("a pool", "it is not recorded in which"), OUT_OF_OUR_HANDS)
+        }
         (Place::Missing { pool }, _) if subject.creation.is_none() => {
             Verdict::go(Step::LetGo, say::leaving(&format!("it was never made in {pool}")))
         }
@@ -104,19 +107,20 @@ fn leave(facts: &Facts) -> Verdict {
             Verdict::rest_for(say::leaving_blocked(pool, "there is no such CloudPool"), OUT_OF_OUR_HANDS)
         }
         (Place::Unreachable { pool, why }, _) => Verdict::rest_for(say::leaving_blocked(pool, why), OUT_OF_OUR_HANDS),
-        (Place::Open { pool, .. }, Sight::Unknown(trouble)) => Verdict {
-            step: Step::Rest,
-            say: say::leaving_blocked(pool, &trouble.message),
-            again: Some(trouble.retry_after.unwrap_or(UNDER_WAY)),
-        },
+        (Place::Open { pool, .. }, Sight::NotAsked) => {
+            Verdict::rest_for(say::leaving_blocked(pool, "it was not asked"), UNDER_WAY)
+        }
+        (Place::Open { pool, .. }, Sight::Unknown(trouble)) => {
+            Verdict::rest_for(say::leaving_blocked(pool, &trouble.message), patience(trouble))
+        }
         (Place::Open { .. }, Sight::Known(vm)) => {
             Verdict::go(Step::Erase(key_of(facts, vm)), say::leaving("its VM is being removed"))
         }
         // Also where no VM is seen: a removal that was cut off may have left disks.
-        (Place::Open { .. }, _) if !facts.erased => {
+        (Place::Open { .. }, Sight::Absent) if !facts.erased => {
             Verdict::go(Step::Erase(subject.key.clone()), say::leaving("its last traces are being removed"))
         }
-        (Place::Open { settling, .. }, Sight::Absent | Sight::NotAsked) => match settled(facts, *settling) {
+        (Place::Open { settling, .. }, Sight::Absent) => match unsettled(facts, *settling) {
             Some(rest) => Verdict::rest_for(
                 say::leaving("its VM may still turn up after an answer was lost; waiting for that"),
                 rest,
@@ -126,10 +130,14 @@ fn leave(facts: &Facts) -> Verdict {
     }
 }
 
-/// How long an unseen VM may still turn up; `None` where it cannot.
-fn settled(facts: &Facts, settling: Duration) -> Option<Duration> {
+/// How long a VM that was asked for and is not seen may still turn up; `None` where it cannot. That it was seen by an
+/// earlier run is not enough: a provider's reads may lag behind what it has answered then.
+///
+/// A second clone beside one that was met and removed is not waited for: it lands unfinished, is never started, and is
+/// removed by its driver or by the pool's controller.
+fn unsettled(facts: &Facts, settling: Duration) -> Option<Duration> {
     let creation = facts.subject.creation.as_ref()?;
-    if creation.seen { None } else { remaining(creation.asked_at.0, settling, facts.now) }
+    if facts.met || facts.answered { None } else { remaining(creation.asked_at.0, settling, facts.now) }
 }
 
 fn remaining(since: Timestamp, wait: Duration, now: Timestamp) -> Option<Duration> {
@@ -157,8 +165,8 @@ fn lodge(facts: &Facts) -> Verdict {
         }
         Place::Open { pool, wish, settling } => (pool, wish, *settling),
     };
-    if subject.creation.as_ref().is_some_and(|creation| creation.refused.is_some()) {
-        return give_up(facts);
+    if is_refused(facts) {
+        return give_up(facts, settling);
     }
     match &facts.vm {
         Sight::NotAsked => Verdict::rest_for(say::unreachable(subject, pool, "it was not asked"), UNDER_WAY),
@@ -175,33 +183,59 @@ fn lodge(facts: &Facts) -> Verdict {
 
 /// The provider does not say whether the VM is there.
 fn trouble_seeing(facts: &Facts, pool: &str, trouble: &Trouble) -> Verdict {
-    let again = trouble.retry_after.unwrap_or(match trouble.kind {
-        ErrorKind::Auth | ErrorKind::Invalid | ErrorKind::NotFound => OUT_OF_OUR_HANDS,
-        _ => UNDER_WAY,
-    });
-    Verdict::rest_for(say::unreachable(&facts.subject, pool, &trouble.message), again)
+    Verdict::rest_for(say::unreachable(&facts.subject, pool, &trouble.message), patience(trouble))
 }
 
-/// The pool had no room: what was made goes, and the guest is placed anew.
-fn give_up(facts: &Facts) -> Verdict {
+/// When to ask again a provider that did not say.
+fn patience(trouble: &Trouble) -> Duration {
+    trouble.retry_after.unwrap_or(match trouble.kind {
+        ErrorKind::Auth | ErrorKind::Invalid | ErrorKind::NotFound => OUT_OF_OUR_HANDS,
+        _ => UNDER_WAY,
+    })
+}
+
+/// Whether the pool had no room and the guest is to be placed anew. Not where a VM turned up after all that has run or
+/// may have: an earlier request, whose answer was lost, was heard before the one that was refused.
+fn is_refused(facts: &Facts) -> bool {
+    let Some(creation) = facts.subject.creation.as_ref() else { return false };
+    let has_run = match &facts.vm {
+        Sight::Known(vm) => facts.subject.may_have_run(vm),
+        Sight::NotAsked | Sight::Absent | Sight::Unknown(_) => creation.started,
+    };
+    creation.refused.is_some() && !has_run
+}
+
+/// The pool had no room: what was made goes, and the guest is placed anew. A VM that may still turn up is waited for, or
+/// it would run beside the new one.
+fn give_up(facts: &Facts, settling: Duration) -> Verdict {
     let say = say::refused(&facts.subject);
     match &facts.vm {
         Sight::Known(vm) => Verdict::go(Step::Erase(key_of(facts, vm)), say),
-        Sight::Absent if facts.erased => Verdict::go(Step::Renew, say),
-        Sight::Absent => Verdict::go(Step::Erase(facts.subject.key.clone()), say),
-        Sight::Unknown(_) | Sight::NotAsked => Verdict::rest_for(say, UNDER_WAY),
+        Sight::Absent if !facts.erased => Verdict::go(Step::Erase(facts.subject.key.clone()), say),
+        Sight::Absent => match unsettled(facts, settling) {
+            Some(rest) => Verdict::rest_for(say, rest),
+            None => Verdict::go(Step::Renew, say),
+        },
+        Sight::Unknown(trouble) => Verdict::rest_for(say, patience(trouble)),
+        Sight::NotAsked => Verdict::rest_for(say, UNDER_WAY),
     }
 }
 
 /// The VM is certainly not there now.
+///
+/// One that was seen before was removed by somebody, or its provider has forgotten it for a moment: reads may lag behind
+/// writes for as long as the settling time, so for so long nothing is made. That does not help against a provider that
+/// forgets for good and remembers later (a pool's database restored from an old backup). Then a second VM is made, and
+/// what holds is this: the old one is of an earlier incarnation, so it is never taken for the guest's; the pool's
+/// controller reports it as an orphan as soon as the pool shows it again; nothing removes it by itself, as it has run,
+/// until the guest is deleted in that pool.
 fn missing(facts: &Facts, pool: &str, wish: &Result<GuestWish, String>, settling: Duration) -> Verdict {
     let Some(creation) = facts.subject.creation.as_ref().filter(|creation| creation.seen) else {
         return create(facts, pool, wish);
     };
-    // It was there and is not any more. A provider may forget for a moment; a second VM would be worse than a late one.
     let since = creation.missing_since.as_ref().map_or(facts.now, |time| time.0);
     match remaining(since, settling, facts.now) {
-        Some(rest) => Verdict::rest_for(say::vanished(pool, rest), rest),
+        Some(rest) => Verdict::rest_for(say::vanished(pool, facts.now + rest), rest),
         None => Verdict::go(Step::Renew, say::lost(pool)),
     }
 }
@@ -232,10 +266,12 @@ fn run(facts: &Facts, pool: &str, wish: &Result<GuestWish, String>, vm: &Observe
         }
         _ if vm.busy => under_way("another operation is under way on its VM"),
         (PowerState::Running, Power::Stopped | Power::Suspended) => match wish {
-            Ok(wish) => Verdict::go(
-                Step::Start(Box::new(wish.clone())),
-                say::under_way(PowerState::Running, pool, "its VM is being started"),
-            ),
+            Ok(wish) => {
+                // The host of the binding is where there was room when it was placed. Later the pool knows better.
+                let host = if facts.subject.may_have_run(vm) { None } else { wish.host.clone() };
+                let say = say::under_way(PowerState::Running, pool, "its VM is being started");
+                Verdict::go(Step::Start(Box::new(GuestWish { host, ..wish.clone() })), say)
+            }
             Err(why) => Verdict::rest(say::stalled(&facts.subject, "WishNotPossible", why)),
         },
         (PowerState::Stopped, Power::Running | Power::Suspended | Power::Paused) => Verdict::go(
@@ -260,6 +296,16 @@ pub fn after_failure(facts: &Facts, step: &Step, trouble: &Trouble) -> Say {
     }
 }
 
+/// Whether a start that failed so leaves the VM certainly as it was. (`Unavailable` is also said of one that stopped
+/// again at once.)
+#[must_use]
+pub fn means_untouched(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Capacity | ErrorKind::NotFound | ErrorKind::Auth | ErrorKind::Throttled | ErrorKind::Invalid => true,
+        ErrorKind::Unavailable | ErrorKind::UnknownOutcome => false,
+    }
+}
+
 /// Whether a step that failed means that another place is to be looked for: there was no room for a VM that certainly
 /// never ran.
 #[must_use]
@@ -267,3 +313,11 @@ pub fn is_refusal(facts: &Facts, step: &Step, trouble: &Trouble) -> bool {
     let untouched = facts.subject.creation.as_ref().is_some_and(|creation| !creation.started);
     trouble.kind == ErrorKind::Capacity && untouched && matches!(step, Step::Create(_) | Step::Start(_))
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "decide_rules_tests.rs"]
+mod rules_tests;

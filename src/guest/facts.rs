@@ -12,7 +12,7 @@ use crate::{
         names::GUEST_FINALIZER,
         virtual_workload::PowerState,
     },
-    provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError},
+    provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
 
 /// What the API server says of a guest.
@@ -39,9 +39,7 @@ impl Subject {
     #[must_use]
     pub fn new(guest: &Guest) -> Self {
         let status = guest.status.clone().unwrap_or_default();
-        // The binding is kept where a status can be lost (a restored backup): the higher one counts.
-        let bound = guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
-        let incarnation = status.incarnation.unwrap_or(1).max(bound);
+        let incarnation = guest.incarnation();
         Self {
             key: Key {
                 guest: guest.uid().unwrap_or_default(),
@@ -52,7 +50,7 @@ impl Subject {
             deleting: guest.metadata.deletion_timestamp.is_some(),
             held: guest.finalizers().iter().any(|entry| entry == GUEST_FINALIZER),
             wanted: guest.spec.template.power_state.unwrap_or_default(),
-            binding: guest.spec.binding.clone().filter(|binding| binding.incarnation == incarnation),
+            binding: guest.binding().cloned(),
             creation: status.creation.clone().filter(|creation| creation.incarnation == incarnation),
             status,
         }
@@ -63,6 +61,21 @@ impl Subject {
     pub fn pool(&self) -> Option<&str> {
         let creation = self.creation.as_ref().map(|creation| creation.pool.as_str());
         creation.or_else(|| self.binding.as_ref().map(|binding| binding.pool.as_str()))
+    }
+
+    /// Whether its VM has run, or may have: from then on its disks hold somebody's work. What is rented runs from the
+    /// call that makes it; other VMs run when they are started, by us (which is noted before) or by somebody else.
+    #[must_use]
+    pub fn may_have_run(&self, vm: &ObservedGuest) -> bool {
+        let started = self.creation.as_ref().is_some_and(|creation| creation.started);
+        let rented = self.binding.as_ref().is_some_and(|binding| binding.instance_type.is_some());
+        let shows = match vm.power {
+            Power::Starting | Power::Running | Power::Stopping | Power::Suspended | Power::Paused | Power::Unknown => {
+                true
+            }
+            Power::Stopped | Power::Terminating | Power::Terminated => false,
+        };
+        started || shows || (rented && vm.stage == Stage::Complete)
     }
 }
 
@@ -135,6 +148,10 @@ pub struct Facts {
     pub vm: Sight,
     /// The provider said in this run that nothing of it is left.
     pub erased: bool,
+    /// Its VM was seen in this run before it was erased.
+    pub met: bool,
+    /// This incarnation was asked for once, in this run, and the provider said that it was not made.
+    pub answered: bool,
     /// The time.
     pub now: Timestamp,
 }

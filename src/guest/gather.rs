@@ -24,7 +24,7 @@ pub(super) async fn gather(context: &Context, guest: &Guest, freshness: Freshnes
             Err(error) => Sight::Unknown((&error).into()),
         },
     };
-    Facts { subject, place, vm, erased: false, now: (context.now)() }
+    Facts { subject, place, vm, erased: false, met: false, answered: false, now: (context.now)() }
 }
 
 /// The provider behind a guest's pool.

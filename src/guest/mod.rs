@@ -8,6 +8,13 @@ mod say;
 pub mod status;
 pub mod wish;
 
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod model_world;
+#[cfg(test)]
+mod testing;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -22,6 +29,7 @@ use crate::{
     runtime::{ApiError, backoff::Patience, events::Herald},
 };
 use act::{Progress, Run};
+use facts::Facts;
 
 /// What every run needs.
 pub struct Context {
@@ -59,9 +67,9 @@ async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError>
     for _ in 0..STEPS {
         let mut verdict = decide::decide(&run.facts);
         if verdict.step.needs_fresh_sight() && !run.fresh {
-            let erased = run.facts.erased;
-            run.facts = gather::gather(context, &run.guest, Freshness::Live).await;
-            (run.facts.erased, run.fresh) = (erased, true);
+            let Facts { erased, met, answered, .. } = run.facts;
+            run.facts = Facts { erased, met, answered, ..gather::gather(context, &run.guest, Freshness::Live).await };
+            run.fresh = true;
             verdict = decide::decide(&run.facts);
         }
         if verdict.step.asks_the_provider()

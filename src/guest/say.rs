@@ -1,5 +1,7 @@
 //! What is said about a guest: its phase and conditions. Pure, and the only place where their words stand.
 
+use jiff::Timestamp;
+
 use super::{
     decide::Step,
     facts::{Subject, Trouble},
@@ -72,10 +74,10 @@ pub(super) fn unreachable(subject: &Subject, pool: &str, why: &str) -> Say {
     working(phase, "PoolDoesNotAnswer", &format!("{pool}: {why}"))
 }
 
-pub(super) fn vanished(pool: &str, rest: std::time::Duration) -> Say {
+pub(super) fn vanished(pool: &str, until: Timestamp) -> Say {
     let message = format!(
-        "its VM is not in {pool} any more; if it is not back within {} s it is taken for lost and made anew",
-        rest.as_secs().max(1)
+        "its VM is not in {pool} any more; if it is not back by {} it is taken for lost and made anew, with new disks",
+        until.strftime("%H:%M:%S UTC")
     );
     working(Phase::Unknown, "VmMissing", &message)
 }

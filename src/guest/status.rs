@@ -5,7 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
 use super::{
-    decide::Step,
     facts::{Facts, Place, Sight, Subject},
     say::Say,
 };
@@ -15,7 +14,7 @@ use crate::{
         condition::{self, Kind},
         guest::{Creation, Phase, Refusal},
     },
-    provider::{ObservedGuest, Power},
+    provider::ObservedGuest,
 };
 
 /// The fields that this controller owns.
@@ -45,8 +44,10 @@ pub struct OwnStatus {
 /// The conditions that this controller owns.
 const OWN: [Kind; 3] = [Kind::Ready, Kind::Reconciling, Kind::Stalled];
 
-/// How long a pool that had no room is not asked again by the same guest.
-const REFUSAL: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// How long a pool that rents out types and had no room is not asked again by the same guest.
+const REFUSAL_OF_TYPES: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// The same for a pool of hosts: its inventory soon shows the scheduler what the refusal was about.
+const REFUSAL_OF_HOSTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 impl OwnStatus {
     /// Our part of a status as it stands.
@@ -106,8 +107,12 @@ fn seen(facts: &Facts, vm: &ObservedGuest) -> Creation {
     let subject = &facts.subject;
     let mut creation = subject.creation.clone().unwrap_or_else(|| attempt(subject, &facts.place, facts.now));
     creation.seen = true;
-    creation.started |= matches!(vm.power, Power::Running | Power::Suspended | Power::Paused);
     creation.missing_since = None;
+    if subject.may_have_run(vm) {
+        creation.started = true;
+        // It turned up after all, and is kept.
+        creation.refused = None;
+    }
     creation
 }
 
@@ -150,10 +155,20 @@ pub fn refusing(facts: &Facts, message: &str, say: &Say, generation: Option<i64>
     own
 }
 
-/// What to write when an answer to a start was lost: it may run.
+/// What to write when the answer to a creation was lost: from now on its VM may turn up for the settling time.
 #[must_use]
-pub fn perhaps_started(mut own: OwnStatus, step: &Step) -> OwnStatus {
-    if let (Step::Start(_), Some(creation)) = (step, &mut own.creation) {
+pub fn unanswered(mut own: OwnStatus, now: Timestamp) -> OwnStatus {
+    if let Some(creation) = &mut own.creation {
+        creation.asked_at = Time(now);
+    }
+    own
+}
+
+/// What to write before a VM is started: should we be cut off, it may have run.
+#[must_use]
+pub fn before_start(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
+    let mut own = after(facts, say, generation);
+    if let Some(creation) = &mut own.creation {
         creation.started = true;
     }
     own
@@ -166,6 +181,8 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
     let mut own = OwnStatus::of(&subject.status);
     own.incarnation = Some(subject.key.incarnation + 1);
     own.refusals.retain(|refusal| refusal.until.0 > facts.now);
+    let on_host = subject.binding.as_ref().is_some_and(|binding| binding.host.is_some());
+    let refusal = if on_host { REFUSAL_OF_HOSTS } else { REFUSAL_OF_TYPES };
     if let Some(creation) = own.creation.take()
         && let Some(message) = creation.refused
     {
@@ -174,10 +191,14 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             pool: creation.pool,
             instance_type: subject.binding.as_ref().and_then(|binding| binding.instance_type.clone()),
             message,
-            until: Time(facts.now + REFUSAL),
+            until: Time(facts.now + refusal),
         });
     }
     (own.provider_id, own.host) = (None, None);
     own.addresses.clear();
     own.saying(say, generation, facts.now)
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

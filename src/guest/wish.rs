@@ -28,3 +28,7 @@ fn named(list: &[NamedResource], name: &str, field: &str, pool: &str) -> Result<
     let found = list.iter().find(|entry| entry.name == name).map(|entry| entry.provider_id.clone());
     found.ok_or_else(|| format!("CloudPool {pool} has no entry \"{name}\" in spec.{field} any more: put it back"))
 }
+
+#[cfg(test)]
+#[path = "wish_tests.rs"]
+mod tests;

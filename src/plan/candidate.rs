@@ -1,12 +1,14 @@
 //! Places that a guest could go to now, and how good each is.
 
+use std::collections::HashMap;
+
 use super::{
-    class::{Choice, Class},
+    class::{Choice, Class, NearRule},
     inventory::Capacity,
     ledger::{Ledger, Place},
     model::NONE,
     outcome::Lane,
-    request::Objective,
+    request::{Objective, Topology},
     rule::{Failure, Rule},
 };
 
@@ -40,6 +42,8 @@ pub(super) struct Candidate {
     /// Weight of the wishes that it leaves unfulfilled.
     pub wishes: i64,
     pub running: i64,
+    /// What the host has left with the guest, in 2^-30ths of its memory and of its vCPUs, added up.
+    pub leftover: i64,
 }
 
 /// Who asks for a place, and what is settled already.
@@ -54,12 +58,24 @@ pub(super) struct Ask {
     pub not_host: u32,
 }
 
+/// How well a guest fits on a host.
+#[derive(Clone, Copy, Default)]
+struct Fit {
+    leftover: i64,
+    occupied: i64,
+    /// Free memory around it, where others will have to find room near to it.
+    beside: Option<i64>,
+}
+
 /// What the neighbours allow.
 pub(super) struct Room {
     /// Most guests that a place may hold so that one more keeps each spread.
     most: Vec<u32>,
     /// Whether nearness is asked for.
     near: bool,
+    /// For the first of guests that must be near to each other: the topology, and the free memory in each place of it.
+    /// The others will need room beside it.
+    beside: Option<(u32, HashMap<u32, i64>)>,
 }
 
 impl Ledger<'_, '_> {
@@ -147,7 +163,24 @@ impl Ledger<'_, '_> {
 
     pub(super) fn room(&self, class: &Class<'_>) -> Room {
         let most = class.spreads.iter().map(|s| self.tracker(s.tracker).least().saturating_add(s.max_skew)).collect();
-        Room { most, near: true }
+        Room { most, near: true, beside: self.room_beside(class) }
+    }
+
+    fn room_beside(&self, class: &Class<'_>) -> Option<(u32, HashMap<u32, i64>)> {
+        let first = |near: &&NearRule| {
+            near.own
+                && !matches!(self.model.topologies[near.topology as usize], Topology::Host)
+                && near.trackers.iter().all(|t| self.tracker(*t).total() == 0)
+        };
+        let topology = class.near.iter().find(first)?.topology;
+        let mut free: HashMap<u32, i64> = HashMap::new();
+        let domains = &self.model.domains[topology as usize].of_host;
+        for ((host, domain), memory) in self.model.hosts.iter().zip(domains).zip(&self.free_memory) {
+            if host.enabled {
+                *free.entry(*domain).or_default() += (*memory).max(0);
+            }
+        }
+        Some((topology, free))
     }
 
     fn in_pool(&self, ask: Ask, class: &Class<'_>, choice: &Choice, room: &Room, visit: &mut impl FnMut(Candidate)) {
@@ -162,7 +195,7 @@ impl Ledger<'_, '_> {
             // A stopped guest has no memory to find and so no host to choose; it is given one when it is started.
             if offer != NONE || !class.guest.powered_on {
                 if let Some(broken) = self.neighbours_agree(ask.guest, class, place, room) {
-                    visit(candidate(class, choice, place, price, broken, (0, 0)));
+                    visit(candidate(class, choice, place, price, broken, Fit::default()));
                 }
             } else {
                 self.on_hosts(ask, class, choice, room, (place, price), visit);
@@ -191,7 +224,14 @@ impl Ledger<'_, '_> {
             let place = Place { host, ..place };
             let broken = if plain { Some(0) } else { self.neighbours_agree(ask.guest, class, place, room) };
             if let Some(broken) = broken {
-                let fit = (self.leftover(host, choice.memory, &class.need), self.occupied(host));
+                let fit = Fit {
+                    leftover: self.leftover(host, choice.memory, &class.need),
+                    occupied: self.occupied(host),
+                    beside: room.beside.as_ref().map(|(topology, free)| {
+                        let domain = self.model.domains[*topology as usize].of_host[host as usize];
+                        free.get(&domain).copied().unwrap_or(0)
+                    }),
+                };
                 visit(candidate(class, choice, place, price, broken, fit));
             }
         }
@@ -253,7 +293,7 @@ impl Ledger<'_, '_> {
         Some(broken)
     }
 
-    pub(super) fn is_near(&self, guest: u32, near: &super::class::NearRule, place: Place) -> bool {
+    pub(super) fn is_near(&self, guest: u32, near: &NearRule, place: Place) -> bool {
         let domain = self.domain(near.topology, guest, place);
         let first = near.own && near.trackers.iter().all(|t| self.tracker(*t).total() == 0);
         domain != NONE && (first || near.trackers.iter().any(|t| self.tracker(*t).count(domain) > 0))
@@ -296,7 +336,7 @@ pub(super) fn floor(class: &Class<'_>, choice: &Choice, rented: bool, subscribed
         (false, false) => Lane::Owned,
     };
     let place = Place { pool: choice.pool, host: NONE, offer: NONE, lane };
-    let mut key = candidate(class, choice, place, price, 0, (0, 0)).key;
+    let mut key = candidate(class, choice, place, price, 0, Fit::default()).key;
     let least = i64::MIN;
     match class.guest.policy.objective {
         Objective::Cost => key.terms[2] = least,
@@ -307,14 +347,7 @@ pub(super) fn floor(class: &Class<'_>, choice: &Choice, rented: bool, subscribed
     key
 }
 
-fn candidate(
-    class: &Class<'_>,
-    choice: &Choice,
-    place: Place,
-    price: Option<i64>,
-    broken: u32,
-    (leftover, occupied): (i64, i64),
-) -> Candidate {
+fn candidate(class: &Class<'_>, choice: &Choice, place: Place, price: Option<i64>, broken: u32, fit: Fit) -> Candidate {
     let wishes = choice.wishes + BROKEN_SPREAD * i64::from(broken);
     let weighed = |n: i64| n.saturating_add(n / 100 * wishes + n % 100 * wishes / 100);
     let price_or_zero = price.unwrap_or(0);
@@ -323,11 +356,14 @@ fn candidate(
         Lane::Owned => (0, weighed(price_or_zero)),
         Lane::Included => (0, 0),
     };
+    let Fit { leftover, occupied, beside } = fit;
+    let roomy = beside.map_or(leftover, |free| -free);
     let terms = match class.guest.policy.objective {
-        Objective::Cost => [running, wishes, leftover],
-        Objective::Performance => [wishes, -leftover, running],
+        Objective::Cost => [running, wishes, roomy],
+        Objective::Performance => [wishes, beside.map_or(-leftover, |free| -free), running],
+        Objective::Density if beside.is_some() => [wishes, roomy, occupied],
         Objective::Density => [wishes, occupied, leftover],
     };
     let key = Key { unpriced: price.is_none(), paid, lane: place.lane, terms };
-    Candidate { key, place, wishes, running: price_or_zero }
+    Candidate { key, place, wishes, running: price_or_zero, leftover }
 }

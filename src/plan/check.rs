@@ -271,34 +271,37 @@ impl<'a> Situation<'a> {
             if !there.iter().any(came) {
                 continue;
             }
-            let (mut vcpus, mut memory, mut spend) = (0u64, 0u64, Some(Decimal::ZERO));
-            let mut included = (0u64, 0u64);
+            let (mut vcpus, mut memory, mut spend) = (0u128, 0u128, Some(Decimal::ZERO));
+            let mut included = (0u128, 0u128);
             for &at in there.iter().filter(|at| self.world.guests[**at].powered_on) {
                 let guest = &self.world.guests[at];
                 let offer = self.places[at].and_then(|p| self.offer(p));
-                let size =
-                    offer.map_or((u64::from(guest.size.vcpus), guest.size.memory.0), |o| (o.vcpus.into(), o.memory.0));
+                let size = offer.map_or((u128::from(guest.size.vcpus), u128::from(guest.size.memory.0)), |o| {
+                    (o.vcpus.into(), o.memory.0.into())
+                });
                 (vcpus, memory) = (vcpus + size.0, memory + size.1);
                 match lanes.get(guest.uid.as_str()) {
                     Some(Lane::Included) => included = (included.0 + size.0, included.1 + size.1),
                     Some(Lane::Paid) => {
-                        spend = spend.zip(offer.and_then(|o| self.convert(&o.hourly))).map(|(sum, price)| sum + price);
+                        spend = spend
+                            .zip(offer.and_then(|o| self.convert(&o.hourly)))
+                            .map(|(sum, price)| sum.saturating_add(price));
                     }
                     _ => {}
                 }
             }
             let limits = &pool.limits;
             let over = limits.guests.is_some_and(|most| there.len() > most as usize)
-                || limits.vcpus.is_some_and(|most| vcpus > most)
-                || limits.memory.is_some_and(|most| memory > most.0);
+                || limits.vcpus.is_some_and(|most| vcpus > u128::from(most))
+                || limits.memory.is_some_and(|most| memory > u128::from(most.0));
             let overspent = limits.monthly_spend.as_ref().is_some_and(|most| {
-                spend.zip(self.convert(most)).is_none_or(|(sum, most)| sum * HOURS_PER_MONTH > most)
+                spend.zip(self.convert(most)).is_none_or(|(sum, most)| sum.saturating_mul(HOURS_PER_MONTH) > most)
             });
             if over || overspent {
                 self.say(&pool.name, "over its limits");
             }
             if let Some(s) = &pool.pricing.subscription
-                && (included.0 > s.included_vcpus || included.1 > s.included_memory.0)
+                && (included.0 > s.included_vcpus.into() || included.1 > s.included_memory.0.into())
             {
                 self.say(&pool.name, "more than its subscription includes");
             }
@@ -319,7 +322,7 @@ impl<'a> Situation<'a> {
         }
         for (sum, guest) in sums.into_values() {
             if let Some(budget) = guest.policy.budget.as_ref().and_then(|b| self.convert(b))
-                && sum * HOURS_PER_MONTH > budget
+                && sum.saturating_mul(HOURS_PER_MONTH) > budget
             {
                 self.say(&guest.workload, "over its budget");
             }
@@ -330,7 +333,7 @@ impl<'a> Situation<'a> {
         if money.currency == self.world.currency {
             return Some(money.amount.0);
         }
-        self.world.rates.get(&money.currency).map(|rate| rate * money.amount.0)
+        self.world.rates.get(&money.currency).and_then(|rate| rate.checked_mul(money.amount.0))
     }
 }
 

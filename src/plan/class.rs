@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::{
     candidate::{Key, floor},
     inventory::{Capacity, Effect},
-    model::{Model, index, signed},
+    model::{Model, index, need},
     request::{Affinity, GuestState, Side, Spread, WhenUnsatisfiable},
     rule::{Failure, Rule, static_failures},
 };
@@ -31,7 +31,8 @@ impl Statics {
         let (mut selected_home, mut allowed_home) = (false, false);
         for (p, pool) in model.world.pools.iter().enumerate() {
             let failures = static_failures(pool, guest, model.world.now);
-            let home = !model.pools[p].hosts.is_empty() || model.pools[p].subscribed;
+            // Also where no host is known yet: what has not been looked at may have room.
+            let home = matches!(pool.capacity, Capacity::Hosts { .. }) || model.pools[p].subscribed;
             selected_home |= home && failures.iter().all(|f| f.rule != Rule::PoolSelector);
             allowed_home |= home && failures.iter().all(|f| f.rule.is_about_room());
             if failures.is_empty() {
@@ -99,11 +100,11 @@ pub(super) struct Choice {
 
 impl<'w> Class<'w> {
     pub(super) fn new(guest: &'w GuestState, statics: u32, workload: u32, namespace: u32, resources: &[&str]) -> Self {
-        let mut need = vec![0; resources.len() + 1];
+        let mut needs = vec![0; resources.len() + 1];
         if guest.powered_on {
-            need[0] = i64::from(guest.size.vcpus);
+            needs[0] = i64::from(guest.size.vcpus);
             for (at, name) in resources.iter().enumerate() {
-                need[at + 1] = signed(guest.size.resources.get(*name).copied().unwrap_or(0));
+                needs[at + 1] = need(guest.size.resources.get(*name).copied().unwrap_or(0));
             }
         }
         Self {
@@ -111,7 +112,7 @@ impl<'w> Class<'w> {
             statics,
             workload,
             namespace,
-            need,
+            need: needs,
             spreads: Vec::new(),
             near: Vec::new(),
             apart: Vec::new(),
@@ -177,7 +178,7 @@ impl<'w> Class<'w> {
         }
         let size = &self.guest.size;
         let overhead = model.pools[pool as usize].overhead.of(size.vcpus, size.memory);
-        signed(size.memory.saturating_add(overhead).0)
+        need(size.memory.saturating_add(overhead).0)
     }
 
     /// Its share of the running cost of the pool's hosts: the larger of its shares in memory and vCPUs.
@@ -217,7 +218,7 @@ impl<'w> Class<'w> {
                 offer.vcpus < other.vcpus || offer.memory < other.memory
             };
             if offers.is_empty() || (sizes_count && offers.iter().all(smaller)) {
-                offers.push((o, model.rates.nanos(&offer.hourly)));
+                offers.push((o, model.rates.hourly(&offer.hourly)));
             }
             if !sizes_count {
                 break;

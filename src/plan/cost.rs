@@ -34,12 +34,16 @@ impl<'w> Rates<'w> {
         self.world.rates.get(&money.currency).and_then(|rate| money.amount.0.checked_mul(*rate))
     }
 
-    /// The amount in nano-units of the world's currency; `None` where there is no rate.
-    pub(super) fn nanos(&self, money: &Money) -> Option<i64> {
-        // Clamped so far below the range that sums over every guest cannot leave it.
-        const MOST: i64 = 1 << 50;
-        let nanos = (self.convert(money)?.checked_mul(Decimal::from(1_000_000_000)))?.round().to_i64()?;
-        Some(nanos.clamp(0, MOST))
+    /// A price of an hour in nano-units of the world's currency; `None` where there is no rate, or where it is so high
+    /// that it can only be a mistake.
+    pub(super) fn hourly(&self, price: &Money) -> Option<i64> {
+        nanos(self.convert(price)?).filter(|nanos| (0..=MOST).contains(nanos))
+    }
+
+    /// An amount for a month as nano-units for an hour; `None` where there is no rate. What is beyond all prices is cut.
+    pub(super) fn monthly(&self, amount: &Money) -> Option<i64> {
+        let hourly = self.convert(amount)? / HOURS_PER_MONTH;
+        Some(nanos(hourly).unwrap_or(MOST).clamp(0, MOST))
     }
 
     pub(super) fn currency(&self) -> Currency {
@@ -47,9 +51,11 @@ impl<'w> Rates<'w> {
     }
 }
 
-/// The price of an hour out of the price of a month.
-pub(super) fn nanos_per_hour(month: i64) -> i64 {
-    month / 730
+/// Nine million an hour: far above every price, and so far below the range that sums over many guests stay within.
+const MOST: i64 = 1 << 53;
+
+fn nanos(amount: Decimal) -> Option<i64> {
+    amount.checked_mul(Decimal::from(1_000_000_000))?.round().to_i64()
 }
 
 /// Nano-units as a decimal amount.
@@ -66,7 +72,7 @@ pub(super) fn marginal(model: &Model<'_>, guest: u32, place: Place) -> Option<i6
         Lane::Included => Some(0),
         Lane::Owned => model.class(guest).running(model, place.pool),
         Lane::Paid => match &model.world_pool(place.pool).capacity {
-            Capacity::Offerings(list) if place.offer != NONE => model.rates.nanos(&list[place.offer as usize].hourly),
+            Capacity::Offerings(list) if place.offer != NONE => model.rates.hourly(&list[place.offer as usize].hourly),
             // An instance type that is no longer in the catalogue: it costs something, and nobody knows how much.
             Capacity::Offerings(_) => None,
             Capacity::Hosts { .. } => Some(0),

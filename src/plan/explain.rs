@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write as _, rc::Rc};
 
 use super::{
     candidate::Candidate,
-    class::Class,
+    class::{Choice, Class},
     cost::decimal,
     ledger::Ledger,
     outcome::{Cause, Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
@@ -42,7 +42,9 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let verdict = self.verdict(one);
         let class = self.ledger.model.class(one.guest);
         let at = one.best.map(|best| &*self.ledger.model.world_pool(best.place.pool).name);
-        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at);
+        // A place that had room when it was second best may have been given away since.
+        let next = one.runner_up.map(|next| &*self.ledger.model.world_pool(next.place.pool).name);
+        let rejected = verdict.rejected.iter().filter(|r| Some(&*r.pool) != at && Some(&*r.pool) != next);
         let listed: Vec<_> = rejected.clone().take(REJECTED_LIMIT).cloned().collect();
         let rejected_more = rejected.count() - listed.len();
         let (reason, message, smallest_change) = match &one.best {
@@ -53,7 +55,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             guest: class_guest(self.ledger, one.guest),
             reason,
             message: bounded(message),
-            score: one.best.map(|best| self.score(class, &best)).unwrap_or_default(),
+            score: one.best.map(|best| self.score(&best)).unwrap_or_default(),
             runner_up: one.best.zip(one.runner_up).map(|(best, next)| RunnerUp {
                 place: super::bound(self.ledger.model, next.place),
                 margin: self.margin(class, &best, &next),
@@ -75,23 +77,23 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let class = model.class(one.guest);
         let statics = &model.statics[class.statics as usize];
         let mut rejected: Vec<Rejected> = Vec::new();
-        let mut judge = |pool: u32, mut failures: Vec<Failure>| {
-            let choice = class.choice(model, pool, 0);
-            if let Some(bound) = ask.pool.filter(|bound| *bound != pool) {
-                let name = &model.world_pool(bound).name;
-                let short = format!("not where it is bound to ({name})");
-                failures.push(Failure::new(Rule::Bound, name, &model.world_pool(pool).name, short));
+        let mut judge = |choice: &Choice, mut failures: Vec<Failure>| {
+            let name = &model.world_pool(choice.pool).name;
+            if let Some(bound) = ask.pool.filter(|bound| *bound != choice.pool) {
+                let home = &model.world_pool(bound).name;
+                let short = format!("not where it is bound to ({home})");
+                failures.push(Failure::new(Rule::Bound, home, name, short));
             }
-            failures.extend(self.ledger.shortages(ask, class, &choice, one.paid_from));
+            failures.extend(self.ledger.shortages(ask, class, choice, one.paid_from));
             if !failures.is_empty() {
-                rejected.push(Rejected { pool: model.world_pool(pool).name.clone(), failures });
+                rejected.push(Rejected { pool: name.clone(), failures });
             }
         };
-        for &(pool, _) in &statics.allowed {
-            judge(pool, Vec::new());
+        for choice in class.choices(model) {
+            judge(choice, Vec::new());
         }
         for (pool, failures) in &statics.rejected {
-            judge(*pool, failures.clone());
+            judge(&class.choice(model, *pool, 0), failures.clone());
         }
         rejected.sort_by(|a, b| (effort(&a.failures), &a.pool).cmp(&(effort(&b.failures), &b.pool)));
         let verdict = Rc::new(Verdict { rejected });
@@ -129,16 +131,17 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         if of.key.unpriced {
             return "price unknown".into();
         }
-        format!("{} {}/h", decimal(of.running), self.ledger.model.rates.currency())
+        // A millionth is enough for people.
+        format!("{} {}/h", decimal(of.running).round_dp(6).normalize(), self.ledger.model.rates.currency())
     }
 
-    fn score(&self, class: &Class<'_>, best: &Candidate) -> Vec<Term> {
+    fn score(&self, best: &Candidate) -> Vec<Term> {
         let mut terms = vec![Term { name: "price", value: self.price(best) }];
         if best.wishes > 0 {
             terms.push(Term { name: "unfulfilled wishes", value: format!("{} %", best.wishes) });
         }
         if best.place.lane != Lane::Paid {
-            terms.push(Term { name: "left over", value: permille(leftover(class, best)) });
+            terms.push(Term { name: "left over", value: permille(best.leftover) });
         }
         terms
     }
@@ -157,7 +160,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             return Term { name: "lane", value: next.place.lane.to_string() };
         }
         let names = match class.guest.policy.objective {
-            Objective::Cost => ["running cost", "wishes", "left over"],
+            Objective::Cost => ["running cost with wishes", "wishes", "left over"],
             Objective::Performance => ["wishes", "left over", "running cost"],
             Objective::Density => ["wishes", "occupied later", "left over"],
         };
@@ -165,9 +168,11 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
         let by = next.key.terms[at] - best.key.terms[at];
         let value = match names[at] {
-            "running cost" => money(by),
+            "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
+            "occupied later" if !class.near.is_empty() => "less room beside it".into(),
             "occupied later" => "a host that was occupied later, or is empty".into(),
+            "left over" if !class.near.is_empty() => "room beside it, or a looser fit".into(),
             _ => permille(by),
         };
         Term { name: names[at], value }
@@ -184,13 +189,6 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             broken.push("spread (ScheduleAnyway)".into());
         }
         broken
-    }
-}
-
-fn leftover(class: &Class<'_>, best: &Candidate) -> i64 {
-    match class.guest.policy.objective {
-        Objective::Cost | Objective::Density => best.key.terms[2],
-        Objective::Performance => -best.key.terms[1],
     }
 }
 
@@ -314,11 +312,15 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
     going.chain(stuck).collect()
 }
 
-/// The text, cut at the limit between two characters.
 fn bounded(text: String) -> String {
-    if text.len() <= MESSAGE_LIMIT {
+    cut(text, MESSAGE_LIMIT)
+}
+
+/// The text, cut to so many bytes between two characters.
+pub(super) fn cut(text: String, limit: usize) -> String {
+    if text.len() <= limit {
         return text;
     }
-    let end = (0..=MESSAGE_LIMIT - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=limit.saturating_sub(3)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}...", &text[..end])
 }

@@ -13,7 +13,7 @@ use crate::api::{
     quantity::Bytes,
 };
 
-/// Everything a decision is made from. The same world, options and seed always give the same plan.
+/// Everything a decision is made from. The same world and options always give the same plan.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct World {
@@ -297,4 +297,17 @@ pub struct Offering {
     /// Whether the machine below is the tenant's alone.
     #[serde(default)]
     pub dedicated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As measured on xapi 26: a guest of 1 GiB and one vCPU takes 1095761920 bytes of its host.
+    #[test]
+    fn overhead_is_that_of_xapi() {
+        let overhead = Overhead { fixed: Bytes::mib(12), per_vcpu: Bytes::mib(1), one_in: 128 };
+        assert_eq!(overhead.of(1, Bytes::gib(1)).0 + Bytes::gib(1).0, 1_095_761_920);
+        assert_eq!(Overhead::default().of(64, Bytes::gib(64)), Bytes(0));
+    }
 }

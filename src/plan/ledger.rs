@@ -290,14 +290,14 @@ impl<'m, 'w> Ledger<'m, 'w> {
     /// not known to allow anything.
     pub(super) fn spend_left(&self, pool: u32) -> Option<i64> {
         let limit = self.limits(pool).monthly_spend.as_ref()?;
-        let limit = self.model.rates.nanos(limit).map_or(0, super::cost::nanos_per_hour);
+        let limit = self.model.rates.monthly(limit).unwrap_or(0);
         Some(limit - self.pools[pool as usize].spend)
     }
 
     /// Nano-units an hour that the guest's workload may still cost; `None` is no limit.
     pub(super) fn budget_left(&self, class: &Class<'_>) -> Option<i64> {
         let budget = class.guest.policy.budget.as_ref()?;
-        let budget = self.model.rates.nanos(budget).map_or(0, super::cost::nanos_per_hour);
+        let budget = self.model.rates.monthly(budget).unwrap_or(0);
         Some(budget - self.spent[class.workload as usize])
     }
 
@@ -309,7 +309,9 @@ impl<'m, 'w> Ledger<'m, 'w> {
     /// Leftover of a host after the class has moved in, summed over memory and vCPUs as parts of the host.
     pub(super) fn leftover(&self, host: u32, memory: i64, need: &[i64]) -> i64 {
         let weight = self.model.hosts[host as usize].weight;
-        ((self.free_memory[host as usize] - memory) >> 20) * weight[0] + (self.free_rest(host)[0] - need[0]) * weight[1]
+        let parts = |left: i64, weight: i64| left.saturating_mul(weight);
+        parts((self.free_memory[host as usize] - memory) >> 20, weight[0])
+            .saturating_add(parts(self.free_rest(host)[0] - need[0], weight[1]))
     }
 
     /// vCPUs and memory that are left of a pool's limits.

@@ -1,7 +1,7 @@
 //! The placement engine: where each guest should live, what it costs, and why.
 //!
-//! Pure: it knows neither Kubernetes nor a socket, and the time and the seed are passed in. The same world and options
-//! always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
+//! Pure: it knows neither Kubernetes nor a socket, the time is passed in, and nothing is left to chance: the same world
+//! and options always give the same plan. What it is asked with is in [`inventory`] and [`request`], what it answers in [`outcome`].
 //!
 //! # Rules of the house
 //! - A fact that is not known counts as not allowed.
@@ -34,6 +34,7 @@ mod search;
 mod shortage;
 mod solver;
 mod topology;
+mod transit;
 
 pub use inventory::{
     Capacity, Effect, Health, Host, Limits, Offering, Overhead, Owned, Pool, Pricing, Subscription, Taint, Tenancy,
@@ -48,6 +49,8 @@ pub use request::{
 };
 pub use rule::{Failure, Rule};
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, Place};
 use model::{Model, NONE};
@@ -57,8 +60,6 @@ use crate::api::money::Money;
 /// How a decision is made.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seed of the order in which equal choices are tried.
-    pub seed: u64,
     /// How many steps the search may take beyond the first answer. A step is about a microsecond.
     pub steps: u64,
     /// Which moves are worth while.
@@ -67,7 +68,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, steps: 200_000, moves: MoveOptions::default() }
+        Self { steps: 200_000, moves: MoveOptions::default() }
     }
 }
 
@@ -118,7 +119,9 @@ pub fn decide(world: &World, options: &Options) -> Plan {
     if options.moves.most > 0 {
         plan_moves(&mut ledger, &options.moves, &mut plan);
     }
+    plan.wake_for_refusals(world);
     plan.cost_after = cost::costs(&model, &ledger);
+    debug_assert_eq!(check::check(world, &plan), [], "the plan breaks a rule");
     plan
 }
 
@@ -141,13 +144,16 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
     plan.home_room = found.home_room.iter().map(|g| model.guest(*g).uid.clone()).collect();
     found.wake_at.into_iter().for_each(|at| plan.wake_no_later_than(at));
     let moves = found.list.iter().map(|change| (change.guest, change.from, change.to.place)).collect();
-    let (steps, stay) = order::ordered(&mut repair::Transit::before(ledger, &found.list), moves);
+    let (steps, stay) = order::ordered(&mut transit::Transit::before(ledger, &found.list), moves);
     for step in &steps {
         let cause = found.list.iter().find(|change| change.guest == step.guest).map_or(Cause::MakeRoom, |c| c.cause);
         let hosts = step.from.host != NONE && step.to.host != NONE;
+        let first = found.list.iter().any(|change| change.guest == step.guest && change.from == step.from);
+        let original = model.guest(step.guest).bound.clone();
         plan.moves.push(Move {
             guest: model.guest(step.guest).uid.clone(),
-            from: bound(model, step.from),
+            // In the words of the guest, also where its host or instance type is no longer known.
+            from: original.filter(|_| first).unwrap_or_else(|| bound(model, step.from)),
             to: bound(model, step.to),
             cause: if step.detour { Cause::MakeRoom } else { cause },
             wave: step.wave,
@@ -166,6 +172,24 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
 }
 
 impl Plan {
+    /// Places that are not tried for a while may end the wait of a guest without one.
+    fn wake_for_refusals(&mut self, world: &World) {
+        if self.unplaced.is_empty() {
+            return;
+        }
+        let unplaced: HashSet<&str> = self.unplaced.iter().map(|u| u.guest.as_str()).collect();
+        let waiting = world.guests.iter().filter(|g| unplaced.contains(g.uid.as_str()));
+        let refused = waiting.flat_map(|g| &g.excluded).map(|e| e.until);
+        let offerings = world.pools.iter().flat_map(|pool| match &pool.capacity {
+            Capacity::Offerings(list) => list.as_slice(),
+            Capacity::Hosts { .. } => &[],
+        });
+        let times = refused.chain(offerings.filter_map(|o| o.backed_off_until)).filter(|at| *at > world.now);
+        if let Some(at) = times.min() {
+            self.wake_no_later_than(at);
+        }
+    }
+
     fn wake_no_later_than(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |so_far| so_far.min(at)));
     }

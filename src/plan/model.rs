@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, ops::Range, sync::Arc};
 
 use super::{
     class::{Class, Statics},
-    cost::{Rates, nanos_per_hour},
+    cost::Rates,
     inventory::{Capacity, Host, Overhead, Pool, World},
     request::{Affinity, GuestState, Policy, Side, Topology},
 };
@@ -107,9 +107,17 @@ pub(super) fn index(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(NONE)
 }
 
-/// A size in signed 64 bits, so that what is left can be below zero.
-pub(super) fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+/// The most that is counted of anything: no host has a PiB, and sums over the guests of a host stay within range.
+const MOST: u64 = 1 << 50;
+
+/// What a host has, in signed 64 bits so that what is left can be below zero.
+pub(super) fn capacity(n: u64) -> i64 {
+    n.min(MOST).cast_signed()
+}
+
+/// What a guest needs: more than the most is more than any host has.
+pub(super) fn need(n: u64) -> i64 {
+    if n > MOST { (2 * MOST).cast_signed() } else { n.cast_signed() }
 }
 
 impl<'w> Model<'w> {
@@ -361,17 +369,13 @@ fn places(world: &World, rates: &Rates<'_>, resources: &[&str]) -> (Vec<PoolMode
                 offers = (0..index(list.len())).collect();
                 offers.sort_by_cached_key(|&o| {
                     let offer = &list[o as usize];
-                    let price = rates.nanos(&offer.hourly);
+                    let price = rates.hourly(&offer.hourly);
                     (price.is_none(), price, offer.vcpus, offer.memory, offer.instance_type.clone(), offer.zone.clone())
                 });
             }
         }
         let total = [0, 1].map(|d| all[from..].iter().map(|h: &HostModel| h.capacity[d]).sum());
-        let running = pool
-            .pricing
-            .owned
-            .as_ref()
-            .map_or(Some(0), |owned| rates.nanos(&owned.monthly_running).map(nanos_per_hour));
+        let running = pool.pricing.owned.as_ref().map_or(Some(0), |owned| rates.monthly(&owned.monthly_running));
         let subscribed =
             pool.pricing.subscription.as_ref().is_some_and(|s| s.term_ends.is_none_or(|end| end > world.now));
         pools.push(PoolModel { hosts: index(from)..index(all.len()), overhead, offers, total, running, subscribed });
@@ -385,10 +389,11 @@ impl HostModel {
             return Self { pool: pool_number, number, enabled: false, capacity: vec![0; 2], weight: [0; 2] };
         };
         let host = &hosts[number as usize];
-        let vcpus = (pool.cpu_overcommit * rust_decimal::Decimal::from(host.vcpus)).floor();
-        let mut capacity = vec![signed(host.memory.0), i64::try_from(vcpus).unwrap_or(i64::MAX / 4)];
-        capacity.extend(resources.iter().map(|name| signed(host.resources.get(*name).copied().unwrap_or(0))));
-        let weight = [(1 << 30) / (capacity[0] >> 20).max(1), (1 << 30) / capacity[1].max(1)];
-        Self { pool: pool_number, number, enabled: host.enabled && !host.evacuate, capacity, weight }
+        let vcpus = pool.cpu_overcommit.saturating_mul(rust_decimal::Decimal::from(host.vcpus)).floor();
+        let vcpus = u64::try_from(vcpus.max(rust_decimal::Decimal::ZERO)).unwrap_or(u64::MAX);
+        let mut all = vec![capacity(host.memory.0), capacity(vcpus)];
+        all.extend(resources.iter().map(|name| capacity(host.resources.get(*name).copied().unwrap_or(0))));
+        let weight = [(1 << 30) / (all[0] >> 20).max(1), (1 << 30) / all[1].max(1)];
+        Self { pool: pool_number, number, enabled: host.enabled && !host.evacuate, capacity: all, weight }
     }
 }

@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     MoveOptions,
     candidate::{Ask, Candidate},
-    inventory::{Capacity, Effect, Health},
+    inventory::{Effect, Health},
     ledger::{Ledger, Place},
     model::{Model, NONE, index},
     outcome::{Cause, Lane},
     request::Burst,
     rule::Rule,
+    search::would_fit,
 };
 
 /// A guest that is to change places.
@@ -137,11 +138,11 @@ fn leave_pool(model: &Model<'_>, guest: u32, pool: u32) -> Leave {
         return Leave::Now(Cause::Drain);
     }
     let statics = &model.statics[model.class(guest).statics as usize];
-    let Some((_, failures)) = statics.rejected.iter().find(|(p, _)| *p == pool) else { return Leave::No };
     let against_the_law = |rule: Rule| {
         matches!(rule, Rule::PoolSelector | Rule::Jurisdiction | Rule::DataClass | Rule::Certification | Rule::Tenancy)
     };
-    if failures.iter().any(|f| against_the_law(f.rule)) {
+    let mut broken = statics.rejected.iter().filter(|(p, _)| *p == pool).flat_map(|(_, failures)| failures);
+    if broken.any(|f| against_the_law(f.rule)) {
         return Leave::Now(Cause::BrokenRule);
     }
     let tolerations = &model.guest(guest).policy.tolerations;
@@ -191,11 +192,54 @@ fn evacuate(ledger: &mut Ledger<'_, '_>, host: u32, changes: &mut Changes) {
             }
             ledger.enter(guest, from);
         }
-        let stuck = found.iter().filter(|(.., to)| to.is_none()).map(|(guest, ..)| *guest);
-        changes.stuck.extend(stuck.clone().map(|guest| (guest, Cause::Drain)));
-        let stuck: Vec<u32> = stuck.collect();
+        let stuck: Vec<u32> = found.iter().filter(|(.., to)| to.is_none()).map(|(guest, ..)| *guest).collect();
+        for &guest in &stuck {
+            if !make_room(ledger, guest, Cause::Drain, changes) {
+                changes.stuck.push((guest, Cause::Drain));
+            }
+        }
         guests.retain(|guest| !stuck.contains(guest));
     }
+}
+
+/// Moves one guest of another host of the pool elsewhere in it, so that a guest that has to leave fits there.
+fn make_room(ledger: &mut Ledger<'_, '_>, guest: u32, cause: Cause, changes: &mut Changes) -> bool {
+    let model = ledger.model;
+    let Some(from) = ledger.place_of(guest).filter(|from| from.host != NONE && model.guest(guest).movable) else {
+        return false;
+    };
+    let memory = model.class(guest).memory(model, from.pool);
+    for host in model.pools[from.pool as usize].hosts.clone() {
+        if host == from.host || ledger.is_overloaded(host) {
+            continue;
+        }
+        for other in ledger.residents[host as usize].clone() {
+            let may_go = is_free_to_move(model, other)
+                && model.guest(other).movable
+                && !ledger.is_counted(other)
+                && changes.list.iter().all(|change| change.guest != other);
+            if !may_go || !would_fit(ledger, model.class(guest), memory, host, other) {
+                continue;
+            }
+            ledger.take_out(guest);
+            let Some(place) = ledger.take_out(other) else { continue };
+            let ask = |guest, not_host| Ask { guest, paid: false, pool: Some(from.pool), not_host };
+            let here = ledger.every(ask(guest, from.host)).into_iter().find(|to| to.place.host == host);
+            if let Some(to) = here {
+                ledger.enter(guest, to.place);
+                if let Some(there) = ledger.best(ask(other, host)).0.filter(|there| there.place.host != from.host) {
+                    ledger.enter(other, there.place);
+                    changes.list.push(Change { guest: other, from: place, to: there, cause: Cause::MakeRoom });
+                    changes.list.push(Change { guest, from, to, cause });
+                    return true;
+                }
+                ledger.take_out(guest);
+            }
+            ledger.enter(other, place);
+            ledger.enter(guest, from);
+        }
+    }
+    false
 }
 
 /// The best place off its host for a guest that is not in the ledger: live in its pool, or else in another one.
@@ -230,6 +274,7 @@ fn relieve(ledger: &mut Ledger<'_, '_>, host: u32, changes: &mut Changes) {
         tried.push(guest);
         match move_away(ledger, guest, Cause::Overload, true) {
             Some(change) => changes.list.push(change),
+            None if make_room(ledger, guest, Cause::Overload, changes) => {}
             None => changes.stuck.push((guest, Cause::Overload)),
         }
     }
@@ -321,71 +366,4 @@ fn would_upset(ledger: &Ledger<'_, '_>, guest: u32, changes: &Changes) -> bool {
 
 fn is_cooling_down(model: &Model<'_>, guest: u32, options: &MoveOptions) -> bool {
     model.guest(guest).moved_at.is_some_and(|at| model.world.now.duration_since(at) < options.cool_down)
-}
-
-/// The room that hosts have while guests move, with a moving guest counted at both ends.
-pub(super) struct Transit<'l, 'm, 'w> {
-    ledger: &'l Ledger<'m, 'w>,
-    memory: Vec<i64>,
-    rest: Vec<i64>,
-}
-
-impl<'l, 'm, 'w> Transit<'l, 'm, 'w> {
-    /// As it is before the moves that were entered into the ledger.
-    pub(super) fn before(ledger: &'l Ledger<'m, 'w>, changes: &[Change]) -> Self {
-        let mut transit = Self { ledger, memory: ledger.free_memory.clone(), rest: ledger.all_free_rest().to_vec() };
-        for change in changes {
-            super::order::Ground::count(&mut transit, change.guest, change.to.place, false);
-            super::order::Ground::count(&mut transit, change.guest, change.from, true);
-        }
-        transit
-    }
-
-    fn need(&self, guest: u32, at: Place) -> (i64, &'l [i64]) {
-        let class = self.ledger.model.class(guest);
-        (class.memory(self.ledger.model, at.pool), &class.need)
-    }
-}
-
-impl super::order::Ground for Transit<'_, '_, '_> {
-    type Place = Place;
-
-    fn has_room(&self, guest: u32, at: Place) -> bool {
-        let (memory, need) = self.need(guest, at);
-        let width = self.ledger.free_rest_width();
-        at.host == NONE
-            || (memory == 0 || self.memory[at.host as usize] >= memory)
-                && (self.rest[at.host as usize * width..].iter().zip(need))
-                    .all(|(free, need)| *need == 0 || free >= need)
-    }
-
-    fn count(&mut self, guest: u32, at: Place, present: bool) {
-        if at.host == NONE {
-            return;
-        }
-        let sign = if present { -1 } else { 1 };
-        let (memory, need) = self.need(guest, at);
-        let from = at.host as usize * self.ledger.free_rest_width();
-        self.memory[at.host as usize] += sign * memory;
-        for (free, need) in self.rest[from..].iter_mut().zip(need) {
-            *free += sign * need;
-        }
-    }
-
-    fn aside(&self, guest: u32, from: Place, to: Place) -> Option<Place> {
-        let model = self.ledger.model;
-        let live = from.pool == to.pool && matches!(model.world_pool(to.pool).capacity, Capacity::Hosts { .. });
-        let class = model.class(guest);
-        let hosts = if live { model.pools[to.pool as usize].hosts.clone() } else { 0..0 };
-        hosts.map(|host| Place { host, ..to }).find(|place| {
-            place.host != from.host
-                && place.host != to.host
-                && model.hosts[place.host as usize].enabled
-                && self.has_room(guest, *place)
-                && self.ledger.tenants_agree(place.host, class)
-                && class.apart.iter().all(|(topology, tracker)| {
-                    self.ledger.tracker(*tracker).count(self.ledger.domain(*topology, guest, *place)) == 0
-                })
-        })
-    }
 }

@@ -330,3 +330,25 @@ impl Toleration {
             && self.effect.is_none_or(|effect| effect == taint.effect)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_mean_what_they_mean_in_kubernetes() {
+        let labels: BTreeMap<String, String> = [("site".to_owned(), "north".to_owned())].into();
+        let on = |key: &str, operator, values: &[&str]| {
+            let values = values.iter().map(|v| (*v).to_owned()).collect();
+            let expression = Expression { key: key.to_owned(), operator, values };
+            Selector { match_expressions: vec![expression], ..Selector::default() }.matches(&labels)
+        };
+        assert!(Selector::default().matches(&labels));
+        assert!(on("site", Operator::In, &["north", "south"]) && !on("site", Operator::In, &["south"]));
+        assert!(on("site", Operator::NotIn, &["south"]) && !on("site", Operator::NotIn, &["north"]));
+        // A label that is absent has none of the values.
+        assert!(on("rack", Operator::NotIn, &["r1"]) && !on("rack", Operator::In, &["r1"]));
+        assert!(on("site", Operator::Exists, &[]) && !on("rack", Operator::Exists, &[]));
+        assert!(on("rack", Operator::DoesNotExist, &[]) && !on("site", Operator::DoesNotExist, &[]));
+    }
+}

@@ -105,9 +105,14 @@ pub struct Failure {
     pub short: String,
 }
 
+/// Most bytes of each text of a failure: names in manifests may be long.
+const TEXT_LIMIT: usize = 256;
+
 impl Failure {
     pub(super) fn new(rule: Rule, wanted: impl fmt::Display, free: impl fmt::Display, short: String) -> Self {
-        Self { rule, wanted: wanted.to_string(), free: free.to_string(), short }
+        let short_enough = |text: String| super::explain::cut(text, TEXT_LIMIT);
+        let (wanted, free) = (short_enough(wanted.to_string()), short_enough(free.to_string()));
+        Self { rule, wanted, free, short: short_enough(short) }
     }
 }
 
@@ -256,4 +261,31 @@ fn joined(names: &BTreeSet<String>, by: &str) -> String {
         let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn paid_capacity_waits_for_home_only_where_there_is_one() {
+        let now = Timestamp::UNIX_EPOCH;
+        let after = SignedDuration::from_mins(2);
+        let waits = Policy { burst: Burst::WhenFull { after, return_home: None }, ..Policy::default() };
+        let never = Policy::default();
+        for (policy, selected, allowed, since, expected) in [
+            (&waits, true, true, now, PaidFrom::At(now + after)),
+            (&waits, true, true, now - after, PaidFrom::Now),
+            // No law or label lets it live at home: there is nothing to wait for.
+            (&waits, true, false, now, PaidFrom::Now),
+            (&never, true, true, now - after, PaidFrom::Never),
+            (&never, true, false, now, PaidFrom::Never),
+            // Its selector names paid pools alone.
+            (&never, false, false, now, PaidFrom::Now),
+        ] {
+            assert_eq!(paid_from(policy, selected, allowed, since, now), expected);
+        }
+    }
 }

@@ -266,7 +266,7 @@ fn make_room(ledger: &mut Ledger<'_, '_>, decided: &mut [Decided], penalties: &P
                     let other = at_of[resident as usize];
                     if other == usize::MAX
                         || ledger.is_counted(resident)
-                        || !would_fit(ledger, class, choice, host, resident)
+                        || !would_fit(ledger, class, choice.memory, host, resident)
                     {
                         continue;
                     }
@@ -284,17 +284,11 @@ fn make_room(ledger: &mut Ledger<'_, '_>, decided: &mut [Decided], penalties: &P
 }
 
 /// Whether a guest would have room on a host were another one gone.
-fn would_fit(
-    ledger: &Ledger<'_, '_>,
-    class: &Class<'_>,
-    choice: &super::class::Choice,
-    host: u32,
-    resident: u32,
-) -> bool {
+pub(super) fn would_fit(ledger: &Ledger<'_, '_>, class: &Class<'_>, memory: i64, host: u32, resident: u32) -> bool {
     let of_resident = ledger.model.class(resident);
     let pool = ledger.model.hosts[host as usize].pool;
     let rest = ledger.free_rest(host).iter().zip(&class.need).zip(&of_resident.need);
-    ledger.free_memory[host as usize] + of_resident.memory(ledger.model, pool) >= choice.memory
+    ledger.free_memory[host as usize] + of_resident.memory(ledger.model, pool) >= memory
         && rest.into_iter().all(|((free, need), freed)| *need == 0 || free + freed >= *need)
 }
 

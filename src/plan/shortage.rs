@@ -119,17 +119,16 @@ impl Ledger<'_, '_> {
     fn host_shortages(&self, ask: Ask, class: &Class<'_>, choice: &Choice, place: Place, failures: &mut Vec<Failure>) {
         const SPOKEN_FOR: usize = 3;
         let room = self.room(class);
-        let mut nearest: Option<((usize, i64), Vec<Failure>)> = None;
+        let mut nearest: Option<((usize, i64), u32)> = None;
         let mut others: Vec<Failure> = Vec::new();
         for host in self.model.pools[choice.pool as usize].hosts.clone() {
             if !self.model.hosts[host as usize].enabled || host == ask.not_host {
                 continue;
             }
-            let lacks = self.lacks(host, choice.memory, &class.need);
-            if !lacks.is_empty() {
-                let rank = (lacks.len(), lacks.iter().map(|(_, short)| *short).max().unwrap_or(0));
-                if nearest.as_ref().is_none_or(|(so_far, _)| rank < *so_far) {
-                    nearest = Some((rank, lacks.into_iter().map(|(failure, _)| failure).collect()));
+            if !self.has_room(host, choice.memory, &class.need) {
+                let rank = self.lack(host, choice.memory, &class.need);
+                if nearest.is_none_or(|(so_far, _)| rank < so_far) {
+                    nearest = Some((rank, host));
                 }
                 continue;
             }
@@ -159,31 +158,41 @@ impl Ledger<'_, '_> {
                 others.dedup_by_key(|f| f.rule);
                 failures.extend(others);
             }
-            Some((_, lacks)) => failures.extend(lacks),
+            Some((_, host)) => failures.extend(self.lacks(host, choice.memory, &class.need)),
             None => failures.push(Failure::new(Rule::Memory, "a host", "none", "no host is enabled".into())),
         }
     }
 
-    /// What a host lacks, with how much in 2^-30ths of the host or in pieces.
-    fn lacks(&self, host: u32, memory: i64, need: &[i64]) -> Vec<(Failure, i64)> {
+    /// How much a host lacks: in how many things, and the largest lack of memory or vCPUs in 2^-30ths of the host.
+    fn lack(&self, host: u32, memory: i64, need: &[i64]) -> (usize, i64) {
+        let weight = self.model.hosts[host as usize].weight;
+        let memory = (memory > 0).then(|| memory - self.free_memory[host as usize].max(0)).filter(|short| *short > 0);
+        let mut things = usize::from(memory.is_some());
+        let mut most = memory.map_or(0, |short| (short >> 20).saturating_mul(weight[0]));
+        for (free, need) in self.free_rest(host).iter().zip(need) {
+            let short = need - (*free).max(0);
+            if *need > 0 && short > 0 {
+                things += 1;
+                most = most.max(short.saturating_mul(weight[1]));
+            }
+        }
+        (things, most)
+    }
+
+    /// What a host lacks, in words.
+    fn lacks(&self, host: u32, memory: i64, need: &[i64]) -> Vec<Failure> {
         let mut lacks = Vec::new();
-        let of_host = &self.model.hosts[host as usize];
         let free = self.free_memory[host as usize].max(0);
         if memory > 0 && free < memory {
-            let [wanted, have, short] = [memory, free, memory - free].map(|n| Bytes(n.unsigned_abs()));
-            let text = format!("short of {} memory", short.human());
-            lacks.push((
-                Failure::new(Rule::Memory, wanted.human(), have.human(), text),
-                ((memory - free) >> 20).saturating_mul(of_host.weight[0]),
-            ));
+            let [wanted, have, short] = [memory, free, memory - free].map(|n| Bytes(n.unsigned_abs()).human());
+            lacks.push(Failure::new(Rule::Memory, wanted, have, format!("short of {short} memory")));
         }
         for (d, (free, need)) in self.free_rest(host).iter().zip(need).enumerate() {
             let (free, need) = ((*free).max(0), *need);
             if need > 0 && free < need {
                 let (rule, name) =
                     if d == 0 { (Rule::Vcpus, "vCPU") } else { (Rule::Resource, self.model.resources[d - 1]) };
-                let text = format!("short of {} {name}", need - free);
-                lacks.push((Failure::new(rule, need, free, text), (need - free).saturating_mul(of_host.weight[1])));
+                lacks.push(Failure::new(rule, need, free, format!("short of {} {name}", need - free)));
             }
         }
         lacks
@@ -208,13 +217,14 @@ impl Ledger<'_, '_> {
         }
         for near in class.near.iter().filter(|near| !self.is_near(guest, near, place)) {
             let name = self.topology_name(near.topology);
-            let short = format!("no guest that it must be near to in the same {name}");
+            let short = format!("has no guest that it must be near to in the same {name}");
             failures.push(Failure::new(Rule::Near, name, "none", short));
         }
         for &(topology, tracker) in &class.apart {
             let domain = self.domain(topology, guest, place);
             if domain != NONE && self.tracker(tracker).count(domain) > 0 {
-                let short = format!("a guest that it must be apart from in the same {}", self.topology_name(topology));
+                let short =
+                    format!("has a guest that it must be apart from in the same {}", self.topology_name(topology));
                 failures.push(Failure::new(Rule::Apart, 0, self.tracker(tracker).count(domain), short));
             }
         }

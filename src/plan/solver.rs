@@ -16,14 +16,17 @@ pub(super) struct Decided {
     pub paid_from: PaidFrom,
 }
 
-/// The guests to be decided on, most important first: by priority, then the largest, then the oldest.
+/// The guests to be decided on, most important first: by priority, then those that must be near to others, for whom room
+/// elsewhere is of no use, then the largest, then the oldest.
 pub(super) fn queue(model: &Model<'_>) -> Vec<u32> {
     let mut queue: Vec<u32> = (0..index(model.world.guests.len())).filter(|g| wants_place(model, *g)).collect();
     queue.sort_by_cached_key(|g| {
         let guest = model.guest(*g);
         let size = &guest.size;
         (
-            std::cmp::Reverse((guest.policy.priority, size.memory.0.max(u64::from(size.vcpus) << 31))),
+            std::cmp::Reverse(guest.policy.priority),
+            model.class(*g).near.is_empty(),
+            std::cmp::Reverse(size.memory.0.max(u64::from(size.vcpus) << 31)),
             guest.created_at,
             // Guests of one workload are made within one second: in the order that people count them.
             (guest.namespace.as_str(), guest.name.len(), guest.name.as_str(), guest.uid.as_str()),

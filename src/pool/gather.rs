@@ -24,7 +24,7 @@ pub(super) async fn gather(pool: &CloudPool, context: &Context) -> Facts {
 async fn inventory(pool: &CloudPool, context: &Context) -> Result<Inventory, Trouble> {
     let name = pool.name_any();
     let secrets = connect::secrets(&context.client, &pool.spec.provider).await;
-    let known = pool.status.as_ref().and_then(|status| Some(status.provider.as_ref()?.id.as_str()));
+    let known = pool.status.as_ref().and_then(|status| status.provider.as_ref()?.id.as_deref());
     let provider = context.links.open(&name, &pool.spec.provider, secrets, &context.owner, known).await?;
     match timeout(INVENTORY, provider.inventory()).await {
         Ok(Ok(inventory)) => Ok(inventory),

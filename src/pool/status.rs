@@ -27,21 +27,25 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
         // What was last known of a pool that does not answer is still the best there is.
         Err(_) => old,
     };
+    status.provider.get_or_insert_with(|| ProviderStatus { kind: kind(pool), id: None, version: None });
     status.observed_generation = pool.metadata.generation;
     status.guests = guests;
     status.conditions = conditions;
     status
 }
 
+fn kind(pool: &CloudPool) -> String {
+    if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+}
+
 fn known(pool: &CloudPool, inventory: &Inventory, bound: &HashSet<String>) -> CloudPoolStatus {
-    let kind = if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" };
     let hosts: Vec<HostStatus> = inventory.hosts.iter().map(|host| host_status(host, bound)).collect();
     let overhead = inventory.overhead;
     CloudPoolStatus {
         provider: Some(ProviderStatus {
-            kind: kind.to_owned(),
-            id: inventory.id.clone(),
-            version: inventory.version.clone(),
+            kind: kind(pool),
+            id: Some(inventory.id.clone()),
+            version: Some(inventory.version.clone()),
         }),
         guest_overhead: (!hosts.is_empty()).then(|| OverheadStatus {
             fixed: overhead.fixed,
@@ -84,6 +88,7 @@ fn host_status(host: &HostInventory, bound: &HashSet<String>) -> HostStatus {
         cpus: host.cpus,
         memory: memory(host),
         allocatable_memory: memory(host).saturating_sub(others),
+        guests_others: host.guests_others + u32::try_from(orphans.len()).unwrap_or(u32::MAX),
         vcpus_others: host.vcpus_others + orphans.iter().map(|guest| guest.vcpus).sum::<u32>(),
     }
 }

@@ -202,6 +202,8 @@ pub struct HostInventory {
     pub memory_others: Bytes,
     /// Virtual processors of running VMs that are not of this owner, without the control domain.
     pub vcpus_others: u32,
+    /// How many running VMs are not of this owner, without the control domain.
+    pub guests_others: u32,
     /// VMs of this owner that take memory here.
     pub guests: Vec<GuestUse>,
 }

@@ -33,6 +33,12 @@ pub enum ClientError {
         /// Why.
         source: kube::config::InferConfigError,
     },
+    /// No thread can be had for the work.
+    #[snafu(display("cannot start the runtime"))]
+    StartRuntime {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The client cannot be made.
     #[snafu(display("cannot make a client for the cluster"))]
     BuildClient {

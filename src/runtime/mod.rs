@@ -62,15 +62,38 @@ pub async fn call<T>(
 /// An error with all it came from, in one line. A source that its parent's text already holds is not said again.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(error);
     let mut source = error.source();
     while let Some(error) = source {
-        let part = error.to_string();
+        let part = plain(error);
         if !text.contains(&part) {
             // Writing to a String cannot fail.
             let _ = write!(text, ": {part}");
         }
-        source = error.source();
+        // The API server's answer says it all; what kube wraps it in says it again in Rust's words.
+        source = error.source().filter(|_| !error.is::<kube::Error>());
     }
     text
+}
+
+fn plain(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_api_servers_answer_stands_in_its_own_words() {
+        let status = Status::failure("guests \"web-9\" not found", "NotFound").with_code(404).boxed();
+        let error = ApiError::Call { act: "read Guest web-9".into(), source: kube::Error::Api(status) };
+        assert_eq!(chain(&error), "cannot read Guest web-9: guests \"web-9\" not found");
+        assert!(error.is_not_found() && !error.is_conflict());
+    }
 }

@@ -24,6 +24,13 @@ use tracing::{debug, warn};
 /// Set when a store is filled for the first time. (Of several tasks that wait for kube's own store, only one is woken.)
 pub type Filled = Arc<SetOnce<()>>;
 
+/// Waits until all of these stores are filled.
+pub async fn all_filled(stores: &[Filled]) {
+    for store in stores {
+        store.wait().await;
+    }
+}
+
 /// Told of each object that was written or is gone, after the store knows it.
 pub type Listener<K> = Box<dyn Fn(&K) + Send + Sync>;
 
@@ -97,4 +104,61 @@ where
     ObjectRef<K>: Hash + Eq,
 {
     store.state().into_iter().map(|object| (ObjectRef::from_obj(&*object), object)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    fn object(uid: &str, generation: i64, finalizers: &[&str]) -> ConfigMap {
+        let metadata = ObjectMeta {
+            uid: Some(uid.into()),
+            generation: Some(generation),
+            finalizers: Some(finalizers.iter().map(ToString::to_string).collect()),
+            ..ObjectMeta::default()
+        };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    fn deleted(mut object: ConfigMap) -> ConfigMap {
+        object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        object
+    }
+
+    #[test]
+    fn a_new_status_is_no_new_wish() {
+        let seen = Seen::default();
+        assert!(seen.is_new_wish(&object("a", 1, &["f"])));
+        let mut same = object("a", 1, &["f"]);
+        same.metadata.resource_version = Some("2".into());
+        assert!(!seen.is_new_wish(&same));
+        assert!(seen.is_new_wish(&object("a", 2, &["f"])), "the spec changed");
+        assert!(seen.is_new_wish(&object("a", 2, &["f", "g"])), "somebody holds on to it");
+        assert!(seen.is_new_wish(&object("b", 2, &["f"])), "another object");
+        assert!(!seen.is_new_wish(&object("a", 2, &["f", "g"])));
+    }
+
+    #[test]
+    fn a_deletion_is_a_wish_and_the_end_is_forgotten() {
+        let seen = Seen::default();
+        assert!(seen.is_new_wish(&object("a", 1, &["f"])));
+        assert!(seen.is_new_wish(&deleted(object("a", 2, &["f"]))));
+        assert!(!seen.is_new_wish(&deleted(object("a", 2, &["f"]))));
+        assert!(seen.is_new_wish(&deleted(object("a", 2, &[]))), "its last event");
+        assert!(seen.0.lock().unwrap().is_empty(), "nothing is kept of what is gone");
+    }
+
+    #[tokio::test]
+    async fn all_stores_are_waited_for() {
+        let filled: [Filled; 2] = Default::default();
+        let mut both = Box::pin(all_filled(&filled));
+        assert!(futures::poll!(both.as_mut()).is_pending());
+        filled[1].set(()).unwrap();
+        assert!(futures::poll!(both.as_mut()).is_pending());
+        filled[0].set(()).unwrap();
+        both.await;
+    }
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    Assumed, Scheduler,
-    gather::{Picture, incarnation},
+    Scheduler,
+    gather::{Assumed, Picture, incarnation},
     status::{self, OwnStatus},
 };
 use crate::{

@@ -5,20 +5,28 @@
 
 mod act;
 pub mod gather;
+mod policy;
+pub mod pools;
 pub mod status;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use kube::{Client, runtime::reflector::Store};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::Store};
+use pools::Namespaces;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    api::{CloudPool, Guest, guest::Binding},
+    api::{CloudPool, Guest},
     plan,
-    runtime::{backoff, chain, events::Herald, watch::Filled},
+    runtime::{
+        backoff, chain,
+        events::Herald,
+        watch::{Filled, all_filled},
+    },
 };
 
 /// What the scheduler needs.
@@ -29,6 +37,8 @@ pub struct Scheduler {
     pub guests: Store<Guest>,
     /// The pools as last seen.
     pub pools: Store<CloudPool>,
+    /// The namespaces as last seen, for the pools' tenancy.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Who writes Events.
     pub herald: Herald,
     /// The clock.
@@ -36,32 +46,35 @@ pub struct Scheduler {
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
     /// Set when the stores are filled.
-    pub filled: Vec<Filled>,
+    pub filled: [Filled; 4],
 }
-
-/// Bindings that were written and are not yet in the watch, by the guest's UID.
-pub type Assumed = HashMap<String, Binding>;
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
+/// How soon to decide again when only time has passed.
+const SOONEST: Duration = Duration::from_millis(250);
+
+/// Only places for guests that have none: moves are not carried out.
+const OPTIONS: plan::Options = plan::Options {
+    steps: 200_000,
+    moves: plan::MoveOptions { most: 0, saving_percent: 0, density: 0, cool_down: SignedDuration::ZERO },
+};
 
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let filled = async {
-            for store in &self.filled {
-                store.wait().await;
-            }
-        };
         // Decisions on half a picture would be wrong ones.
-        tokio::select! { () = filled => {}, () = shutdown.cancelled() => return }
-        let mut assumed = Assumed::new();
+        tokio::select! { () = all_filled(&self.filled) => {}, () = shutdown.cancelled() => return }
+        let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {
             let wake = match self.round(&mut assumed).await {
                 Ok(wake_at) => {
                     failures = 0;
-                    wake_at.map(|at| Duration::try_from(at.duration_since((self.now)())).unwrap_or_default())
+                    let until = |at: Timestamp| Duration::try_from(at.duration_since((self.now)())).unwrap_or_default();
+                    // Times in objects are whole seconds: a moment that has just passed must not be waited for again and
+                    // again.
+                    wake_at.map(|at| until(at).max(SOONEST))
                 }
                 Err(error) => {
                     failures += 1;
@@ -79,14 +92,21 @@ impl Scheduler {
     }
 
     /// One round. Returns when to decide again though nothing changed.
-    async fn round(&self, assumed: &mut Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
-        let guests = self.guests.state();
-        let picture = gather::picture(&guests, &self.pools.state(), assumed, (self.now)());
+    async fn round(&self, assumed: &mut gather::Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
+        let (guests, pools, now) = (self.guests.state(), self.pools.state(), (self.now)());
+        if let Some(wait_until) = gather::first_look(&pools, now) {
+            return Ok(Some(wait_until));
+        }
+        let picture = gather::picture(&guests, &pools, &self.namespaces(), assumed, now);
         let Some(picture) = picture else { return Ok(None) };
-        let plan = plan::decide(&picture.world, &plan::Options::default());
+        let plan = plan::decide(&picture.world, &OPTIONS);
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
         act::carry_out(self, &picture, &plan, assumed).await?;
         Ok(plan.wake_at)
+    }
+
+    fn namespaces(&self) -> Namespaces {
+        self.namespaces.state().iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect()
     }
 }
 

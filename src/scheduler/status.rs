@@ -53,8 +53,13 @@ pub fn after(old: &GuestStatus, explanation: &Explanation, hourly: Option<Money>
         Rejection { pool: rejected.pool.clone(), why: condition::cut(why.join("; "), 512) }
     });
     OwnStatus {
-        hourly_cost: hourly,
+        // A millionth is more than enough for people, and what a share of running cost comes to has no end.
+        hourly_cost: hourly.map(|hourly| Money::new(hourly.amount.0.round_dp(6), hourly.currency)),
         placement: Some(PlacementStatus { message: explanation.message.clone(), rejected: rejected.collect() }),
         conditions: condition::merge(&old.conditions, &[claim], None, now),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -26,12 +26,10 @@ pub(super) async fn carry_out(
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
-    let apply = |ordinal: u32| {
-        let (api, name) = (api.clone(), format!("{}-{ordinal}", workload.name_any()));
-        let manifest = manifest(workload, &name);
-        async move { apply::object(&api, &name, manager::WORKLOAD, &manifest).await.map(drop) }.boxed()
-    };
-    let writes: Vec<_> = plan.apply.iter().copied().map(apply).collect();
+    let made =
+        plan.make.iter().map(|ordinal| make(&api, workload, format!("{}-{ordinal}", workload.name_any())).boxed());
+    let updated = plan.update.iter().map(|guest| update(&api, workload, guest).boxed());
+    let writes: Vec<_> = made.chain(updated).collect();
     stream::iter(writes).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
     for (name, uid) in &plan.delete {
@@ -45,7 +43,7 @@ pub(super) async fn carry_out(
                     warning: false,
                     reason: "ScaledIn".to_owned(),
                     action: "Delete",
-                    note: format!("{name} goes: {} guests are wished", workload.spec.replicas),
+                    note: format!("{name} goes: spec.replicas is {}", workload.spec.replicas),
                 };
                 context.herald.say(workload, news).await;
             }
@@ -57,18 +55,40 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
-/// What we say about a guest. The binding is the scheduler's and is left out.
-fn manifest(workload: &VirtualWorkload, name: &str) -> Value {
+/// Makes a guest that is not in our store. One that is there all the same is somebody else's, or newer than our store,
+/// and is left for the next run: an apply would put our owner reference onto it.
+async fn make(api: &Api<Guest>, workload: &VirtualWorkload, name: String) -> Result<(), ApiError> {
+    if call(format!("look for Guest {name}"), api.get_opt(&name)).await?.is_some() {
+        return Ok(());
+    }
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, None)).await.map(drop)
+}
+
+/// Changes a guest, on the condition that it is still the one that was decided on: one that was let go by its workload
+/// meanwhile must not be claimed again, it would be deleted with the workload.
+async fn update(api: &Api<Guest>, workload: &VirtualWorkload, guest: &Guest) -> Result<(), ApiError> {
+    let name = guest.name_any();
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, Some(guest))).await.map(drop)
+}
+
+/// What we say about a guest, where it is there already only of that very one. The binding is the scheduler's and is left
+/// out.
+fn manifest(workload: &VirtualWorkload, name: &str, there: Option<&Guest>) -> Value {
+    let mut metadata = json!({
+        "name": name,
+        "labels": { WORKLOAD_LABEL: workload.name_any() },
+        "ownerReferences": [workload.controller_owner_ref(&())],
+        // From the first moment: no VM can be made before its guest is held.
+        "finalizers": [GUEST_FINALIZER],
+    });
+    if let Some(guest) = there {
+        metadata["uid"] = json!(guest.uid());
+        metadata["resourceVersion"] = json!(guest.resource_version());
+    }
     json!({
         "apiVersion": Guest::api_version(&()),
         "kind": Guest::kind(&()),
-        "metadata": {
-            "name": name,
-            "labels": { WORKLOAD_LABEL: workload.name_any() },
-            "ownerReferences": [workload.controller_owner_ref(&())],
-            // From the first moment: no VM can be made before its guest is held.
-            "finalizers": [GUEST_FINALIZER],
-        },
+        "metadata": metadata,
         "spec": decide::wished(workload),
     })
 }

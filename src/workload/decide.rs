@@ -9,8 +9,10 @@ use crate::api::{Guest, GuestSpec, VirtualWorkload};
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Guests to make, or to bring to what the workload now says, by ordinal.
-    pub apply: Vec<u32>,
+    /// Guests to make, by ordinal.
+    pub make: Vec<u32>,
+    /// Guests to bring to what the workload now says.
+    pub update: Vec<Arc<Guest>>,
     /// Names and UIDs of guests to delete, the highest ordinal first.
     pub delete: Vec<(String, String)>,
     /// Names that the workload needs and that somebody else's Guest has.
@@ -25,11 +27,11 @@ pub fn decide(workload: &VirtualWorkload, guests: &[Arc<Guest>]) -> Plan {
     let mut plan = Plan::default();
     for number in 0..workload.spec.replicas {
         match by_ordinal.get(&number) {
-            None => plan.apply.push(number),
+            None => plan.make.push(number),
             Some(guest) if !owned(workload, guest) => plan.taken.push(guest.name_any()),
             // The name is free when the old guest's VM is gone.
             Some(guest) if guest.metadata.deletion_timestamp.is_some() => {}
-            Some(guest) if !up_to_date(workload, guest) => plan.apply.push(number),
+            Some(guest) if !up_to_date(workload, guest) => plan.update.push(Arc::clone(guest)),
             Some(_) => {}
         }
     }
@@ -71,3 +73,7 @@ fn up_to_date(workload: &VirtualWorkload, guest: &Guest) -> bool {
     let GuestSpec { workload: name, template, placement, binding: _ } = &guest.spec;
     *name == workload.name_any() && *template == workload.spec.template && *placement == workload.spec.placement
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

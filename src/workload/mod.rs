@@ -4,6 +4,9 @@ mod act;
 pub mod decide;
 pub mod status;
 
+#[cfg(test)]
+mod testing;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -14,7 +17,7 @@ use kube::{
 
 use crate::{
     api::{Guest, VirtualWorkload},
-    runtime::{ApiError, events::Herald},
+    runtime::{ApiError, chain, events::Herald},
 };
 
 /// What every run needs.
@@ -43,12 +46,19 @@ pub async fn reconcile(workload: Arc<VirtualWorkload>, context: Arc<Context>) ->
     let guests =
         context.guests.state_filter(|guest| guest.namespace() == namespace && guest.name_any().starts_with(&prefix));
     let plan = decide::decide(&workload, &guests);
-    act::carry_out(&context, &workload, &plan).await?;
-    let own = status::status(&workload, &guests, &plan, (context.now)());
-    match act::write(&context, &workload, own).await {
+    let carried_out = act::carry_out(&context, &workload, &plan).await;
+    // A refusal (a quota, an admission rule) is said where people look, and tried again with backoff.
+    let failed = carried_out.as_ref().err().filter(|error| !is_passing(error)).map(|error| chain(error));
+    let own = status::status(&workload, &guests, &plan, failed.as_deref(), (context.now)());
+    match act::write(&context, &workload, own).await.and(carried_out) {
         Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),
         Err(error) => Err(error),
         Ok(()) => Ok(Action::await_change()),
     }
+}
+
+/// Something changed meanwhile: the next run decides anew.
+fn is_passing(error: &ApiError) -> bool {
+    error.is_conflict() || error.is_not_found()
 }

@@ -16,9 +16,15 @@ use crate::api::{
     virtual_workload::PoolShare,
 };
 
-/// What the status should be.
+/// What the status should be. `failed`: why the plan could not be carried out.
 #[must_use]
-pub fn status(workload: &VirtualWorkload, guests: &[Arc<Guest>], plan: &Plan, now: Timestamp) -> VirtualWorkloadStatus {
+pub fn status(
+    workload: &VirtualWorkload,
+    guests: &[Arc<Guest>],
+    plan: &Plan,
+    failed: Option<&str>,
+    now: Timestamp,
+) -> VirtualWorkloadStatus {
     let own: Vec<&Guest> = guests.iter().map(|guest| &**guest).filter(|guest| owned(workload, guest)).collect();
     let old = workload.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let placements = placements(&own);
@@ -29,7 +35,7 @@ pub fn status(workload: &VirtualWorkload, guests: &[Arc<Guest>], plan: &Plan, no
         selector: Some(format!("{WORKLOAD_LABEL}={}", workload.name_any())),
         summary: summary(&own, &placements),
         monthly_cost: monthly(&placements),
-        conditions: condition::merge(old, &claims(workload, &own, plan), workload.metadata.generation, now),
+        conditions: condition::merge(old, &claims(workload, &own, plan, failed), workload.metadata.generation, now),
         placements,
     }
 }
@@ -49,9 +55,7 @@ fn is_ready(guest: &Guest) -> bool {
 
 /// The pool a guest is bound to, if the binding is still valid.
 fn pool(guest: &Guest) -> Option<&str> {
-    let binding = guest.spec.binding.as_ref()?;
-    let incarnation = guest.status.as_ref().and_then(|status| status.incarnation).unwrap_or(1);
-    (binding.incarnation >= incarnation).then_some(binding.pool.as_str())
+    guest.binding().map(|binding| binding.pool.as_str())
 }
 
 fn placements(guests: &[&Guest]) -> Vec<PoolShare> {
@@ -89,18 +93,20 @@ fn monthly(placements: &[PoolShare]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" + "))
 }
 
-fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan) -> Vec<Claim> {
-    if let Some(name) = plan.taken.first() {
-        let message = format!("there is a Guest {name} that belongs to somebody else: delete or rename it");
-        return vec![
-            Claim::no(Kind::Ready, "NameTaken", message.clone()),
-            Claim::yes(Kind::Stalled, "NameTaken", message),
-        ];
-    }
+fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan, failed: Option<&str>) -> Vec<Claim> {
     let wanted = workload.spec.replicas as usize;
     let placed = guests.iter().filter(|guest| pool(guest).is_some()).count();
     let ready = guests.iter().filter(|guest| is_ready(guest)).count();
     let mut claims = vec![placed_claim(guests, placed, wanted)];
+    let blocked = match (plan.taken.first(), failed) {
+        (Some(name), _) => Some(("NameTaken", Kind::Stalled, taken(name))),
+        (None, Some(why)) => Some(("GuestsNotWritten", Kind::Reconciling, format!("{why}; it is tried again"))),
+        (None, None) => None,
+    };
+    if let Some((reason, kind, message)) = blocked {
+        claims.extend([Claim::no(Kind::Ready, reason, message.clone()), Claim::yes(kind, reason, message)]);
+        return claims;
+    }
     if ready == wanted && guests.len() == wanted {
         claims.push(Claim::yes(Kind::Ready, "AllReady", format!("all {wanted} guests are as they should be")));
         return claims;
@@ -115,6 +121,13 @@ fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan) -> Vec<Cla
     let stalled = guests.iter().any(|guest| condition::is_true(conditions(guest), Kind::Stalled));
     claims.push(Claim::yes(if stalled { Kind::Stalled } else { Kind::Reconciling }, reason, message));
     claims
+}
+
+fn taken(name: &str) -> String {
+    format!(
+        "a Guest {name} is there that is not of this VirtualWorkload (`kubectl get guest {name} -o yaml` tells whose): \
+         delete that Guest and its VM, or give the workload another name"
+    )
 }
 
 fn placed_claim(guests: &[&Guest], placed: usize, wanted: usize) -> Claim {
@@ -134,3 +147,7 @@ fn trouble(guest: &Guest) -> Option<String> {
     let ready = condition::find(conditions(guest), Kind::Ready).filter(|ready| ready.status != "True")?;
     Some(format!("{}: {}", guest.name_any(), ready.message))
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

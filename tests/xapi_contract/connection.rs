@@ -243,3 +243,43 @@ async fn the_least_role_is_enough() {
     assert_eq!(error.kind, ErrorKind::Auth, "{error}");
     reader.close().await;
 }
+
+/// An old pool knows no originator: the login goes without. Pitfall 24.
+#[tokio::test]
+async fn an_old_pool_is_logged_in_to_with_fewer_words() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let params = ["session.login_with_password", "2", "4"];
+    pool.fault(json!({
+        "method": params[0], "kind": "error", "code": "MESSAGE_PARAMETER_COUNT_MISMATCH", "params": params, "count": 1,
+    }))
+    .await;
+    pool.connect().await.close().await;
+}
+
+/// A session that was given up, because the coordinator seemed to be none, is ended when a new one is there. Pitfall 9.
+#[tokio::test]
+async fn abandoned_sessions_are_ended() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let wish = pool.wish("x");
+    let before = open_sessions(&pool).await;
+    let logins = pool.calls("session.login_with_password").await;
+    for _ in 0..3 {
+        let fault = json!({ "method": "event.inject", "kind": "error", "code": "HOST_STILL_BOOTING", "count": 1 });
+        pool.fault(fault).await;
+        until("a new session is needed", async || {
+            provider.find(&wish.key, Freshness::Live).await.unwrap();
+            let faults = pool.admin(reqwest::Method::GET, "/faults", json!({})).await;
+            faults.as_array().unwrap().iter().all(|fault| fault["count"] == 0).then_some(())
+        })
+        .await;
+    }
+    assert!(pool.calls("session.login_with_password").await > logins);
+    until("no session is left over", async || (open_sessions(&pool).await <= before).then_some(())).await;
+    provider.close().await;
+}
+
+/// Sessions that the simulator holds.
+async fn open_sessions(pool: &pool::Pool) -> usize {
+    pool.admin(reqwest::Method::GET, "/state/session", json!({})).await.as_object().unwrap().len()
+}

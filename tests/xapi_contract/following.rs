@@ -144,3 +144,23 @@ async fn long_work_is_not_polled() {
     );
     provider.close().await;
 }
+
+/// A new coordinator counts its events from further back: what the old one's events said does not answer for it.
+/// Pitfalls 6, 7.
+#[tokio::test]
+async fn an_older_database_is_not_answered_for_from_memory() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let (old, new) = (pool.wish("old"), pool.wish("new"));
+    create(&*provider, &old).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    create(&*provider, &new).await;
+    provider.find(&new.key, Freshness::Live).await.unwrap().expect("it is there");
+    let to = json!({ "host": "xcp-h2", "lose_seconds": 1.5 });
+    pool.admin(reqwest::Method::POST, "/coordinator", to).await;
+    let found = until("the pool answers", async || provider.find(&new.key, Freshness::Live).await.ok()).await;
+    assert_eq!(found, None, "the new coordinator has never heard of it");
+    let found = until("the pool answers", async || provider.find(&old.key, Freshness::Live).await.ok()).await;
+    assert!(found.is_some());
+    provider.close().await;
+}

@@ -168,7 +168,8 @@ impl Pool {
     pub(crate) async fn admin(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let sim = self.sim.as_ref().expect("only with the simulator");
         let url = sim.admin.join(path).unwrap();
-        let request = reqwest::Client::new().request(method, url);
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
+        let request = http.request(method, url);
         let request = request.header("content-type", "application/json").body(body.to_string());
         let answer = request.send().await.expect("the admin endpoint answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());

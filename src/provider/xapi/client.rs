@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -89,11 +89,6 @@ impl Client {
         }
     }
 
-    /// The object with this uuid.
-    pub(super) async fn by_uuid<T: Record>(&self, uuid: &str) -> Result<Ref<T>, CallError> {
-        self.read(&format!("{}.get_by_uuid", T::CLASS), args![uuid]).await
-    }
-
     /// Sets a key of `other_config` that has one value for ever: it being there already is success.
     pub(super) async fn mark<T: Record>(&self, object: &Ref<T>, key: &str, value: &str) -> Result<(), CallError> {
         match self.set(&format!("{}.add_to_other_config", T::CLASS), args![object, key, value]).await {
@@ -111,11 +106,7 @@ impl Client {
         limit: Duration,
     ) -> Result<T, CallError> {
         let until = Instant::now() + limit;
-        let _permit = match timeout_at(until, self.calls.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(CallError::Closed),
-            Err(_) => return Err(CallError::Unreachable { why: "too many calls are under way".into() }),
-        };
+        let _permit = self.permit(until).await?;
         params.insert(0, Value::Null);
         let mut attempt = 1;
         loop {
@@ -144,6 +135,18 @@ impl Client {
         &self,
         link: &Arc<Link>,
         method: &str,
+        params: Vec<Value>,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        let _permit = self.permit(Instant::now() + limit).await?;
+        self.wait_on(link, method, params, limit).await
+    }
+
+    /// The same without a place among the calls: for the one wait that lasts long and costs the pool nothing.
+    pub(super) async fn wait_on<T: DeserializeOwned>(
+        &self,
+        link: &Arc<Link>,
+        method: &str,
         mut params: Vec<Value>,
         limit: Duration,
     ) -> Result<T, CallError> {
@@ -154,6 +157,14 @@ impl Client {
             }
             give_up(error, Nature::Read)
         })
+    }
+
+    async fn permit(&self, until: Instant) -> Result<SemaphorePermit<'_>, CallError> {
+        match timeout_at(until, self.calls.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(CallError::Closed),
+            Err(_) => Err(CallError::Unreachable { why: "too many calls are under way".into() }),
+        }
     }
 
     /// Everything that a view holds, read now.

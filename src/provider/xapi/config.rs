@@ -86,7 +86,7 @@ impl Default for Timing {
             listing: Duration::from_mins(1),
             task: Duration::from_mins(10),
             soft_stop: Duration::from_mins(5),
-            settling: Duration::from_mins(2),
+            settling: Duration::from_mins(1),
             grace: Duration::from_secs(3),
             event_wait: Duration::from_secs(30),
             relist: Duration::from_mins(30),

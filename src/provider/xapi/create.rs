@@ -3,7 +3,7 @@
 //! Clone under a name that says for whom; mark; provision; size; connect; name for people; mark as complete. Each step can
 //! be repeated, and each run goes on where the last one stopped. A VM is started only when it is complete.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde_json::json;
 
@@ -23,6 +23,23 @@ use crate::provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError, R
 /// How soon to look again at what another operation is busy with.
 pub(super) const BUSY_AGAIN: Duration = Duration::from_secs(2);
 
+/// The one network with this uuid or name.
+fn network(all: &HashMap<Ref<Network>, Network>, wished: &crate::provider::Network) -> Result<Ref<Network>> {
+    let (act, id) = (format!("find the network {}", wished.name), &wished.provider_id);
+    let mut found = all.iter().filter(|(_, network)| network.uuid == *id || network.name_label == *id);
+    match (found.next(), found.next()) {
+        (Some((network, _)), None) => Ok(network.clone()),
+        (Some(_), Some(_)) => {
+            let message = format!("several networks of the pool are named \"{id}\": write the uuid of one");
+            Err(ProviderError::new(ErrorKind::Invalid, act, message))
+        }
+        (None, _) => {
+            let message = format!("no network of the pool has the uuid or name \"{id}\": correct it in spec.networks");
+            Err(ProviderError::new(ErrorKind::NotFound, act, message))
+        }
+    }
+}
+
 impl XapiProvider {
     pub(super) async fn make(&self, wish: &GuestWish) -> Result<ObservedGuest> {
         let key = &wish.key;
@@ -38,6 +55,8 @@ impl XapiProvider {
             return self.carry_on(view, wish).await;
         }
         let (template, _) = inventory::template(&view, &self.owner, &wish.image)?;
+        // Before anything is made: a name that is wrong leaves nothing behind.
+        self.networks(wish).await?;
         let clone = self.clone_template(template, key).await?;
         let view = self.live().await.during("look for the new VM")?;
         if view.candidates(&self.owner, key).chosen.is_none() {
@@ -167,16 +186,21 @@ impl XapiProvider {
     }
 
     /// Puts the VM on the wished networks, in order; without a wish it keeps the template's.
+    /// The networks that the guest is wished on, by uuid or by a name that only one has.
+    async fn networks(&self, wish: &GuestWish) -> Result<Vec<Ref<Network>>> {
+        if wish.networks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = self.client.all::<Network>().await.during("list the pool's networks")?;
+        wish.networks.iter().map(|wished| network(&all, wished)).collect()
+    }
+
     async fn connect_networks(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<()> {
         if wish.networks.is_empty() {
             return Ok(());
         }
         let act = "connect the VM to its networks";
-        let mut wanted = Vec::new();
-        for network in &wish.networks {
-            let found = self.client.by_uuid::<Network>(&network.provider_id).await;
-            wanted.push(found.map_err(|error| error.during(format!("find the network {}", network.name)))?);
-        }
+        let wanted = self.networks(wish).await?;
         let mut present = Vec::new();
         for vif in &record.vifs {
             present.extend(self.client.get::<Vif>(vif).await.during(act)?.map(|record| (vif.clone(), record)));

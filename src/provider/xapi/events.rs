@@ -39,8 +39,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Default)]
 struct State {
-    /// The pool as of `token`; `None` while it is not followed.
-    view: Option<Arc<View>>,
+    /// `None` while the pool is not followed.
+    followed: Option<Followed>,
+}
+
+#[derive(Clone)]
+struct Followed {
+    /// The session whose events these are: those of another coordinator are counted differently.
+    link: Arc<Link>,
+    /// The pool as of `token`.
+    view: Arc<View>,
     token: String,
 }
 
@@ -64,19 +72,27 @@ impl Events {
         })
     }
 
+    fn followed(&self) -> Option<Followed> {
+        self.state.borrow().followed.clone()
+    }
+
     /// The pool as last seen, where it is followed.
     pub(super) fn cached(&self) -> Option<Arc<View>> {
-        self.state.borrow().view.clone()
+        self.followed().map(|followed| followed.view)
     }
 
     /// The pool with everything in it that had happened when this was asked; `None` where the stream does not get there.
+    /// The mark is set in the very session that is followed: one set at another coordinator would compare as passed.
     pub(super) async fn barrier(&self, client: &Client) -> Option<Arc<View>> {
-        let pool = self.cached()?.pool()?.0.clone();
-        let mark: String = client.read("event.inject", args!["pool", pool]).await.ok()?;
+        let Followed { link, view, .. } = self.followed()?;
+        let pool = view.pool()?.0;
+        let mark: String = client.call_on(&link, "event.inject", args!["pool", pool], BARRIER).await.ok()?;
         let mut state = self.state.subscribe();
         self.wanted.notify_one();
-        let reached = state.wait_for(|state| state.view.is_none() || state.token > mark);
-        timeout(BARRIER, reached).await.ok()?.ok()?.view.clone()
+        let same = |followed: &Followed| followed.link.epoch == link.epoch;
+        let ended = state.wait_for(|state| state.followed.as_ref().is_none_or(|f| !same(f) || f.token > mark));
+        let reached = timeout(BARRIER, ended).await.ok()?.ok()?.followed.clone();
+        reached.filter(same).map(|followed| followed.view)
     }
 
     /// What changes, as it is noticed. Ends with the connection.
@@ -108,11 +124,12 @@ impl Events {
     }
 
     fn forget(&self) {
-        self.state.send_if_modified(|state| state.view.take().is_some());
+        self.state.send_if_modified(|state| state.followed.take().is_some());
     }
 
-    fn publish(&self, view: Arc<View>, token: String) {
-        self.state.send_replace(State { view: Some(view), token });
+    fn publish(&self, link: &Arc<Link>, view: &Arc<View>, token: &str) {
+        let followed = Followed { link: Arc::clone(link), view: Arc::clone(view), token: token.to_owned() };
+        self.state.send_replace(State { followed: Some(followed) });
     }
 }
 
@@ -126,13 +143,14 @@ pub(super) struct TaskNews {
 impl TaskNews {
     /// The task's next record, or `None` after this time without one.
     pub(super) async fn next(&mut self, wait: Duration) -> Option<Task> {
+        self.events.wanted.notify_one();
         timeout(wait, self.news.changed()).await.ok()?.ok()?;
         self.news.borrow_and_update().clone()
     }
 
     /// Whether events arrive at all, so that asking by oneself can be rare.
     pub(super) fn are_flowing(&self) -> bool {
-        self.events.state.borrow().view.is_some()
+        self.events.state.borrow().followed.is_some()
     }
 }
 
@@ -195,7 +213,7 @@ impl Following<'_> {
             return Ok("the session changed while all was read");
         }
         let listed = Instant::now();
-        self.events.publish(Arc::clone(&view), token.clone());
+        self.events.publish(&link, &view, &token);
         self.events.tell(Change::Everything);
         while listed.elapsed() < self.client.timing.relist {
             let batch = self.next(&link, &token).await?;
@@ -207,7 +225,7 @@ impl Following<'_> {
                 return Ok("a deletion was lost");
             }
             token = applied.token;
-            self.events.publish(Arc::clone(&view), token.clone());
+            self.events.publish(&link, &view, &token);
             self.tell(applied.effects, &view);
             if !quiet {
                 tokio::select! {
@@ -223,7 +241,7 @@ impl Following<'_> {
         let wait = self.client.timing.event_wait;
         // Old JSON readers of xapi take no float without decimals.
         let seconds = wait.as_secs_f64() + 0.1;
-        self.client.call_on(link, "event.from", args![CLASSES, token, seconds], wait + SLACK).await
+        self.client.wait_on(link, "event.from", args![CLASSES, token, seconds], wait + SLACK).await
     }
 
     fn tell(&self, effects: Vec<Effect>, view: &View) {

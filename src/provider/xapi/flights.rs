@@ -84,27 +84,26 @@ impl Flights {
     }
 
     async fn is_flying(&self, client: &Client, flight: &Flight) -> Result<bool, CallError> {
-        let age = flight.since.elapsed();
-        if age >= client.timing.settling {
-            return Ok(false);
-        }
         if let Some(task) = &flight.task
             && let Some(record) = client.get::<Task>(task).await?
         {
             return Ok(progress(record) == Progress::Pending);
         }
         // Its task was never known, or is forgotten: it is one of those under way, if any.
-        Ok(age < client.timing.grace || self.unknown_clones(client).await?)
+        self.unknown_may_land(client, flight.since).await
     }
 
     /// Whether a clone that an earlier run of the operator asked for may yet land. Only the time just after connecting
     /// matters: what was asked for before has ended or has a task.
     pub(super) async fn inherited_may_land(&self, client: &Client) -> Result<bool, CallError> {
-        let age = self.connected.elapsed();
-        if age >= client.timing.settling {
-            return Ok(false);
-        }
-        Ok(age < client.timing.grace || self.unknown_clones(client).await?)
+        self.unknown_may_land(client, self.connected).await
+    }
+
+    /// Whether a clone that was asked for at this time, its task unknown, may yet land: while it may be on its way to xapi,
+    /// and then as long as xapi has clones under way that could be it. Our own clones are cancelled after a time.
+    async fn unknown_may_land(&self, client: &Client, asked: Instant) -> Result<bool, CallError> {
+        let age = asked.elapsed();
+        Ok(age < client.timing.grace || (age < client.timing.task && self.unknown_clones(client).await?))
     }
 
     /// Whether clones are under way that are not known to be this process's.

@@ -60,6 +60,7 @@ fn host(view: &View, owner: &Owner, reference: &Ref<Host>, host: &Host) -> HostI
         memory_overhead: Bytes(host.memory_overhead),
         memory_others: Bytes(0),
         vcpus_others: 0,
+        guests_others: 0,
         guests: Vec::new(),
     };
     for vm in view.vms.values().filter(|vm| takes_memory(vm, reference)) {
@@ -76,6 +77,7 @@ fn count(entry: &mut HostInventory, owner: &Owner, vm: &Vm) {
         Claim::Marked(key, _) | Claim::Begun(key) => entry.guests.push(GuestUse { guest: key.guest, memory, vcpus }),
         Claim::Foreign if vm.is_control_domain => entry.memory_overhead = entry.memory_overhead.saturating_add(memory),
         Claim::Foreign => {
+            entry.guests_others += 1;
             entry.memory_others = entry.memory_others.saturating_add(memory);
             entry.vcpus_others = entry.vcpus_others.saturating_add(vcpus);
         }

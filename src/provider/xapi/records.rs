@@ -173,6 +173,8 @@ record!(Sr, "SR");
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Network {
     pub(super) uuid: String,
+    #[serde(default)]
+    pub(super) name_label: String,
 }
 record!(Network, "network");
 

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     call_error::CallError,
@@ -32,6 +32,10 @@ use crate::provider::ErrorKind;
 const ORIGINATOR: &str = "innkeeper";
 /// The API version asked for; xapi records it and nothing depends on it.
 const API_VERSION: &str = "2.0";
+
+/// Pauses before each attempt to end a session that was given up. xapi itself ends what is idle for a day.
+const LOG_OUT_PAUSES: [Duration; 5] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(5)];
 
 /// A live session with the coordinator.
 pub(super) struct Link {
@@ -155,11 +159,18 @@ impl Sessions {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs out of sessions that were given up. Where their host is gone, so are they.
+    /// Logs out of sessions that were given up. A host that does not answer now is asked again for some minutes.
     fn log_out_left(&self) {
         for link in self.left().drain(..) {
             let (transport, limit) = (self.transport.clone(), self.login_limit);
-            tokio::spawn(async move { log_out(&transport, &link.endpoint, &link.session, limit).await });
+            tokio::spawn(async move {
+                for pause in LOG_OUT_PAUSES {
+                    sleep(pause).await;
+                    if log_out(&transport, &link.endpoint, &link.session, limit).await {
+                        return;
+                    }
+                }
+            });
         }
     }
 
@@ -265,6 +276,13 @@ impl Sessions {
                     }
                 },
                 Err(RequestError::Refused { fault }) if fault.is("HOST_IS_SLAVE") => {
+                    if matches!(why, CallError::Unreachable { .. }) {
+                        let host = endpoint.host_str().unwrap_or_default();
+                        let named = fault.param(0);
+                        why = CallError::Unreachable {
+                            why: format!("{host} names {named} as coordinator, which does not answer"),
+                        };
+                    }
                     if let Some(next) = endpoint::of_member(&endpoint, fault.param(0)).filter(|e| !tried.contains(e)) {
                         tried.push(next.clone());
                         probes.push(Self::probe(self.transport.clone(), self.credentials(), next, self.login_limit));
@@ -345,12 +363,17 @@ impl Sessions {
     }
 }
 
-async fn log_out(transport: &Transport, endpoint: &Url, session: &SecretString, limit: Duration) {
+/// Ends a session; whether it certainly is no more.
+async fn log_out(transport: &Transport, endpoint: &Url, session: &SecretString, limit: Duration) -> bool {
     let token = [Value::from(session.expose_secret())];
     let until = Instant::now() + limit.min(Duration::from_secs(5));
-    let answer: Result<Value, _> = transport.call(endpoint, "session.logout", &token, until).await;
-    if let Err(error) = answer {
-        tracing::debug!(%error, "the session was not logged out; xapi drops it when it is idle");
+    match transport.call::<Value>(endpoint, "session.logout", &token, until).await {
+        Ok(_) => true,
+        Err(RequestError::Refused { fault }) if fault.is("SESSION_INVALID") => true,
+        Err(error) => {
+            tracing::debug!(%error, "the session was not logged out; xapi drops it when it is idle");
+            false
+        }
     }
 }
 

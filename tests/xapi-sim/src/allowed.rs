@@ -103,7 +103,8 @@ pub(crate) fn check_vm(world: &World, vm: &str, op: &str) -> ApiResult<()> {
     check_feature(world, vm, row, op)
 }
 
-fn check_power_state(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
+/// The power states that an operation needs.
+pub(crate) fn check_power_state(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
     let actual = row.get("power_state").as_str();
     let states = VM_STATES.iter().find(|(name, _)| *name == op).map_or(&[][..], |(_, states)| *states);
     let snapshot_clone = row.get("is_a_snapshot").as_bool() && matches!(op, "clone" | "copy") && actual == S;

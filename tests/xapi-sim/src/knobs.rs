@@ -70,6 +70,8 @@ pub struct Knobs {
     pub finished_task_seconds: i64,
     /// Sessions kept for each originator.
     pub max_sessions_per_originator: usize,
+    /// Sessions without an originator kept.
+    pub max_anonymous_sessions: usize,
     /// Snapshots that a VDI may have before the next one fails.
     pub max_chain: usize,
 }
@@ -108,6 +110,7 @@ impl Default for Knobs {
             max_finished_tasks: 200,
             finished_task_seconds: 65 * 60,
             max_sessions_per_originator: 500,
+            max_anonymous_sessions: 400,
             max_chain: 30,
         }
     }

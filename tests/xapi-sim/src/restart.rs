@@ -16,10 +16,10 @@ pub(crate) async fn restart(sim: Arc<Sim>, lost: Option<Duration>) {
         let coordinator = w.coordinator();
         w.down.insert(coordinator.clone());
         w.epoch += 1;
-        forget(w);
         if let Some(span) = lost {
             w.store.lose(span);
         }
+        forget(w);
         (coordinator, ms(w.knobs.restart_ms))
     });
     sim.wake();
@@ -101,10 +101,10 @@ pub(crate) fn transfer(world: &mut World, host: &str, lost: Option<Duration>) ->
         return Err(ApiError::new("HOST_OFFLINE", [host]));
     }
     world.epoch += 1;
-    forget(world);
     if let Some(span) = lost {
         world.store.lose(span);
     }
+    forget(world);
     world.emergency.clear();
     reconcile(world);
     world.store.flush();

@@ -47,7 +47,9 @@ fn limit(world: &mut World, originator: &str) {
         .map(|(r, row)| (row.created, r.clone()))
         .collect();
     own.sort();
-    let excess = own.len().saturating_sub(world.knobs.max_sessions_per_originator);
+    let knobs = &world.knobs;
+    let most = if originator.is_empty() { knobs.max_anonymous_sessions } else { knobs.max_sessions_per_originator };
+    let excess = own.len().saturating_sub(most);
     for (_, reference) in own.into_iter().take(excess) {
         close(world, &reference);
     }

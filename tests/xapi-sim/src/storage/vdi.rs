@@ -156,7 +156,10 @@ fn rest(world: &mut World, message: &str, args: &Args) -> ApiResult<Option<Value
         }
         "forget" => {
             check_free(world, vdi, "forget")?;
+            let row = world.store.row("VDI", vdi)?.clone();
             world.store.remove("VDI", vdi)?;
+            // Its data stay where they are.
+            super::account(world, row.get("SR").as_str(), 0, -row.get("virtual_size").as_int());
         }
         "enable_cbt" | "disable_cbt" => {
             world.store.set("VDI", vdi, "cbt_enabled", message == "enable_cbt")?;

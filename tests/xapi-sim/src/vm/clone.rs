@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::operation::{Pace, during};
-use super::{create, domain, memory};
+use super::{create, domain, memory, power};
 use crate::devices;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::{Call, World};
@@ -79,7 +79,7 @@ pub(crate) fn duplicate(world: &mut World, vm: &str, name: &str, kind: &Kind) ->
         fields.insert(Arc::from("snapshot_info"), Value::dict(info));
     }
     let copy = create::insert(world, fields)?;
-    let done = copy_devices(world, vm, &copy, kind);
+    let done = copy_devices(world, vm, &copy, kind).and_then(|()| copy_image(world, vm, &copy));
     if let Err(error) = done {
         // A copy without all its disks is none.
         for (vbd, vdi) in domain::disks(world, &copy) {
@@ -91,6 +91,22 @@ pub(crate) fn duplicate(world: &mut World, vm: &str, name: &str, kind: &Kind) ->
         return Err(error);
     }
     Ok(copy)
+}
+
+/// Gives a suspended copy a memory image of its own: its source's, or a new one of a guest that runs.
+fn copy_image(world: &mut World, vm: &str, copy: &str) -> ApiResult<()> {
+    if world.store.text("VM", copy, "power_state") != "Suspended" {
+        return Ok(());
+    }
+    let image = world.store.text("VM", vm, "suspend_VDI").to_owned();
+    let own = if world.store.exists("VDI", &image) {
+        storage::duplicate(world, &image, None)?
+    } else {
+        let size = world.store.int("VM", vm, "memory_dynamic_max");
+        let sr = power::suspend_sr(world, vm)?;
+        storage::make(world, &sr, "Suspend image", size, "suspend")?
+    };
+    world.store.set("VM", copy, "suspend_VDI", &*own)
 }
 
 fn copied_fields(source: &Map) -> Map {
@@ -225,5 +241,12 @@ pub(crate) fn revert(world: &mut World, snapshot: &str) -> ApiResult<Value> {
         world.store.set("VM", &vm, field, settings.get(field).clone())?;
     }
     memory::update_overhead(world, &vm)?;
+    // A checkpoint is gone back to with the memory that it holds.
+    let image = settings.get("suspend_VDI").as_str();
+    if settings.get("power_state").as_str() == "Suspended" && world.store.exists("VDI", image) {
+        let own = storage::duplicate(world, image, None)?;
+        world.store.set("VM", &vm, "suspend_VDI", &*own)?;
+        world.store.set("VM", &vm, "power_state", "Suspended")?;
+    }
     Ok(Value::Void)
 }

@@ -8,6 +8,7 @@ use crate::error::ApiResult;
 use crate::generic;
 use crate::model::Class;
 use crate::sim::{Call, World};
+use crate::storage;
 use crate::value::{Map, Value, new_uuid};
 
 /// `VM.create`: one record; what is not in it takes the model's defaults.
@@ -56,7 +57,7 @@ pub(crate) fn remove(world: &mut World, vm: &str) -> ApiResult<Value> {
     world.log("destroy", "VM", vm, "");
     let image = world.store.text("VM", vm, "suspend_VDI").to_owned();
     if world.store.exists("VDI", &image) {
-        world.store.remove("VDI", &image)?;
+        storage::remove(world, &image)?;
     }
     remove_records(world, vm)?;
     Ok(Value::Void)

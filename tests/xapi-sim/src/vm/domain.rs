@@ -9,6 +9,7 @@ use crate::history::Domain;
 use crate::knobs::ms;
 use crate::misc;
 use crate::sim::{Call, World};
+use crate::storage;
 use crate::value::{Value, is_null};
 
 /// The disks of a VM, with the devices that hold them.
@@ -156,7 +157,7 @@ pub(crate) fn end(world: &mut World, vm: &str, state: &str) -> ApiResult<()> {
         let image = world.store.text("VM", vm, "suspend_VDI").to_owned();
         world.store.set("VM", vm, "suspend_VDI", null)?;
         if world.store.exists("VDI", &image) {
-            world.store.remove("VDI", &image)?;
+            storage::remove(world, &image)?;
         }
     }
     world.history.domain_ends(vm, Some(&host));

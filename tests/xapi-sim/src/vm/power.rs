@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::domain;
 use super::operation::{Pace, during};
 use super::placement::{self, Count};
+use crate::allowed;
 use crate::error::{ApiError, ApiResult};
+use crate::knobs::ms;
 use crate::sim::{Call, World};
 use crate::storage;
 use crate::value::{Value, is_null};
@@ -35,13 +37,16 @@ async fn bring_up(call: &Call, vm: &str, op: &str, asked: Option<&str>, paused: 
     let knobs = call.knobs();
     let resuming = op.starts_with("resume");
     let (event, pace) = if resuming { ("resume", knobs.resume_ms) } else { ("start", knobs.start_ms) };
-    let (domid, tools) = during(
+    let mut booked = None;
+    let started = during(
         call,
         vm,
         op,
         Pace::fixed(pace),
-        |w| book(w, vm, asked),
+        |w| book(w, vm, asked).inspect(|host| booked = Some(host.clone())),
         |w, host| {
+            // It may have come up by itself meanwhile: see `come_up_regardless`.
+            allowed::check_power_state(vm, w.store.row("VM", vm)?, op)?;
             if w.down.contains(&host) {
                 return Err(ApiError::new("HOST_OFFLINE", [&*host]));
             }
@@ -49,7 +54,7 @@ async fn bring_up(call: &Call, vm: &str, op: &str, asked: Option<&str>, paused: 
             let domid = domain::begin(w, vm, &host, event)?;
             if resuming && w.store.exists("VDI", &image) {
                 w.store.set("VM", vm, "suspend_VDI", Value::null_ref())?;
-                w.store.remove("VDI", &image)?;
+                storage::remove(w, &image)?;
             }
             if paused {
                 w.store.set("VM", vm, "power_state", "Paused")?;
@@ -57,14 +62,34 @@ async fn bring_up(call: &Call, vm: &str, op: &str, asked: Option<&str>, paused: 
             let words = domain::host_words(w, &host);
             let (message, text) = if resuming { ("VM_RESUMED", "resumed") } else { ("VM_STARTED", "started") };
             domain::post(w, vm, message, &format!("{text} on {words}"));
-            Ok((domid, !resuming))
+            Ok(domid)
         },
     )
-    .await?;
-    if tools {
-        domain::await_tools(call, vm, domid);
+    .await;
+    if let (Some(host), false) = (booked, resuming) {
+        match &started {
+            Ok(domid) => domain::await_tools(call, vm, *domid),
+            Err(_) => come_up_regardless(call, vm, &host).await,
+        }
     }
-    Ok(Value::Void)
+    started.map(|_| Value::Void)
+}
+
+/// A domain that was being made when the toolstack restarted is made all the same: another process makes it, and the
+/// toolstack finds the VM running once it is back.
+async fn come_up_regardless(call: &Call, vm: &str, host: &str) {
+    if call.sim.read(|w| w.epoch == call.epoch) {
+        return;
+    }
+    tokio::time::sleep(ms(call.knobs().restart_ms)).await;
+    let (epoch, domid) = call.sim.write(|w| {
+        let halted = w.store.text("VM", vm, "power_state") == "Halted";
+        let makes = halted && !w.down.contains(host) && domain::check_disks(w, vm).is_ok();
+        (w.epoch, if makes { domain::begin(w, vm, host, "start").ok() } else { None })
+    });
+    if let Some(domid) = domid {
+        domain::await_tools(&Call { epoch, ..call.clone() }, vm, domid);
+    }
 }
 
 pub(crate) async fn start(call: &Call, vm: &str, host: Option<&str>, paused: bool) -> ApiResult<Value> {
@@ -157,7 +182,7 @@ pub(crate) async fn suspend(call: &Call, vm: &str) -> ApiResult<Value> {
 }
 
 /// The VM's own choice, its host's, the pool's, then the default repository.
-fn suspend_sr(world: &World, vm: &str) -> ApiResult<Arc<str>> {
+pub(crate) fn suspend_sr(world: &World, vm: &str) -> ApiResult<Arc<str>> {
     let pool = world.pool();
     let host = world.store.text("VM", vm, "resident_on");
     let choices = [
@@ -196,7 +221,7 @@ fn op_event(paused: bool) -> &'static str {
 /// Declares a VM halted without looking: the caller vouches that its domain is gone. If it is not, it runs on and the
 /// history keeps it.
 pub(crate) fn reset(world: &mut World, vm: &str) -> ApiResult<Value> {
-    crate::allowed::check_vm(world, vm, "power_state_reset")?;
+    allowed::check_vm(world, vm, "power_state_reset")?;
     let host = world.store.text("VM", vm, "resident_on").to_owned();
     let still_runs: Vec<_> = world.history.domains.iter().filter(|d| *d.vm == *vm).cloned().collect();
     domain::end(world, vm, "Halted")?;

@@ -95,17 +95,17 @@ fn write_float(float: f64, out: &mut String) {
 fn write_text(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c < ' ') {
+    // What needs a backslash is ASCII, so bytes may be looked at, and cut at, without decoding.
+    while let Some(at) = rest.bytes().position(|b| b == b'"' || b == b'\\' || b < b' ') {
         out.push_str(&rest[..at]);
-        let Some(c) = rest[at..].chars().next() else { break };
-        let _ = match c {
-            '"' | '\\' => write!(out, "\\{c}"),
-            '\n' => write!(out, "\\n"),
-            '\t' => write!(out, "\\t"),
-            '\r' => write!(out, "\\r"),
-            _ => write!(out, "\\u{:04x}", u32::from(c)),
+        let _ = match rest.as_bytes()[at] {
+            b'\n' => write!(out, "\\n"),
+            b'\t' => write!(out, "\\t"),
+            b'\r' => write!(out, "\\r"),
+            control if control < b' ' => write!(out, "\\u{control:04x}"),
+            mark => write!(out, "\\{}", char::from(mark)),
         };
-        rest = &rest[at + c.len_utf8()..];
+        rest = &rest[at + 1..];
     }
     out.push_str(rest);
     out.push('"');

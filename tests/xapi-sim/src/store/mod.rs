@@ -1,10 +1,12 @@
 //! The pool's database: one table per class, a generation counter that orders every change, relations kept on both
-//! sides, the log of deletions that events are made from, and a journal that lets a crash undo the newest writes.
+//! sides, and the log of deletions that events are made from.
+
+mod journal;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use self::journal::Journal;
 use crate::error::{ApiError, ApiResult};
 use crate::model::Model;
 use crate::value::{Map, NULL_REF, Value, is_null, new_ref, new_uuid};
@@ -12,9 +14,6 @@ use crate::value::{Map, NULL_REF, Value, is_null, new_ref, new_uuid};
 /// A class's deletions are cut back to the smaller number when they reach the larger (xapi `db_cache_types.ml`).
 const DELETIONS_KEPT: usize = 256;
 const DELETIONS_MAX: usize = 512;
-/// xapi coalesces its writes to disk for five minutes: nothing older can be lost by a crash.
-const JOURNAL_SPAN: Duration = Duration::from_mins(5);
-
 /// One object.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -47,29 +46,20 @@ pub(crate) struct Table {
     by_uuid: HashMap<Arc<str>, Arc<str>>,
 }
 
-#[derive(Debug)]
-struct Change {
-    at: Instant,
-    generation_before: u64,
-    class: Arc<str>,
-    reference: Arc<str>,
-    before: Option<Arc<Row>>,
-}
-
 /// The database.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) model: Model,
     pub(crate) tables: BTreeMap<Arc<str>, Table>,
     pub(crate) generation: u64,
-    journal: VecDeque<Change>,
+    journal: Journal,
 }
 
 impl Store {
     pub(crate) fn new(model: Model) -> Self {
         let tables =
             model.classes.values().filter(|c| c.has_table).map(|c| (c.name.clone(), Table::default())).collect();
-        Self { model, tables, generation: 1, journal: VecDeque::new() }
+        Self { model, tables, generation: 1, journal: Journal::default() }
     }
 
     pub(crate) fn table(&self, class: &str) -> Option<&Table> {
@@ -120,20 +110,6 @@ impl Store {
 
     pub(crate) fn by_uuid(&self, class: &str, uuid: &str) -> Option<Arc<str>> {
         self.tables.get(class)?.by_uuid.get(uuid).cloned()
-    }
-
-    fn remember(&mut self, class: &Arc<str>, reference: &Arc<str>, before: Option<Arc<Row>>) {
-        let now = Instant::now();
-        while self.journal.front().is_some_and(|c| now.duration_since(c.at) > JOURNAL_SPAN) {
-            self.journal.pop_front();
-        }
-        self.journal.push_back(Change {
-            at: now,
-            generation_before: self.generation,
-            class: class.clone(),
-            reference: reference.clone(),
-            before,
-        });
     }
 
     /// Makes an object. Fields that are not given take the model's defaults; a uuid is made up when none is given.
@@ -300,40 +276,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Undoes every write of the last `span`, as a coordinator that dies without flushing its database does.
-    pub(crate) fn lose(&mut self, span: Duration) -> usize {
-        let now = Instant::now();
-        let mut undone = 0;
-        while self.journal.back().is_some_and(|c| now.duration_since(c.at) <= span) {
-            let Some(change) = self.journal.pop_back() else { break };
-            self.restore(change);
-            undone += 1;
-        }
-        undone
-    }
-
-    fn restore(&mut self, change: Change) {
-        let Some(table) = self.tables.get_mut(&change.class) else { return };
-        if let Some(current) = table.rows.remove(&change.reference) {
-            table.by_modified.remove(&current.modified);
-            table.by_uuid.remove(current.get("uuid").as_str());
-        }
-        if let Some(before) = change.before {
-            table.by_modified.insert(before.modified, change.reference.clone());
-            table.by_uuid.insert(Arc::from(before.get("uuid").as_str()), change.reference.clone());
-            table.rows.insert(change.reference, before);
-        }
-        while table.deletions.back().is_some_and(|d| d.at > change.generation_before) {
-            table.deletions.pop_back();
-        }
-        self.generation = change.generation_before;
-    }
-
-    /// Forgets what a crash could undo: everything is on disk now.
-    pub(crate) fn flush(&mut self) {
-        self.journal.clear();
-    }
 }
 
 fn references(value: &Value) -> Vec<Arc<str>> {
@@ -387,23 +329,5 @@ mod tests {
         let before = store.generation;
         store.set("VM", &vm, "name_label", "x").unwrap();
         assert_eq!(store.generation, before);
-    }
-
-    #[test]
-    fn a_crash_brings_back_rows_relations_and_generation() {
-        let mut store = store();
-        let vm = store.insert("VM", Map::new());
-        store.flush();
-        let before = store.generation;
-        let vbd = store.insert("VBD", one("VM", Value::Str(vm.clone())));
-        store.set("VM", &vm, "name_label", "new").unwrap();
-        let other = store.insert("VM", Map::new());
-        store.remove("VM", &vm).unwrap();
-        store.lose(JOURNAL_SPAN);
-        assert_eq!(store.generation, before);
-        assert_eq!(store.text("VM", &vm, "name_label"), "");
-        assert!(store.refs_in("VM", &vm, "VBDs").is_empty());
-        assert!(!store.exists("VBD", &vbd) && !store.exists("VM", &other));
-        assert!(store.table("VM").unwrap().deletions.is_empty());
     }
 }

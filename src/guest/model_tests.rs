@@ -1,0 +1,229 @@
+//! The whole life of a guest against a small model of two providers, with operators that are killed between any two
+//! effects, answers that are lost, requests that are heard late, reads that lag, and pools that are full.
+//!
+//! What must hold whatever happens: never two finished VMs of one guest, no VM that has run removed but for a deletion.
+//! What must hold when the faults end: the guest runs exactly once, or is gone without a trace.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+
+use super::{
+    decide::{self, Step, Verdict},
+    facts::{Facts, Place, Sight, Subject, Trouble},
+    model_world::{POOLS, Stop, World},
+    status::{self, OwnStatus},
+    testing::{SETTLING, at, trouble, wish},
+};
+use crate::{
+    api::{Guest, GuestStatus},
+    provider::{Deletion, ErrorKind, Key, ObservedGuest, Power},
+};
+
+/// One run of the controller, as `act` carries it out.
+struct Run<'w> {
+    world: &'w mut World,
+    /// Which version of the object it knows.
+    version: usize,
+    guest: Guest,
+    facts: Facts,
+    fresh: bool,
+}
+
+impl<'w> Run<'w> {
+    fn new(world: &'w mut World) -> Option<Self> {
+        let stale = usize::from(world.fault(4)).min(world.objects.len() - 1);
+        let version = world.objects.len() - 1 - stale;
+        let guest = world.objects[version].clone()?;
+        let facts = gather(world, &guest);
+        Some(Self { world, version, guest, facts, fresh: false })
+    }
+
+    fn pool(&self) -> usize {
+        POOLS.iter().position(|pool| Some(*pool) == self.facts.subject.pool()).unwrap()
+    }
+
+    /// A write on the condition that the object is still the one that was read.
+    fn write(&mut self, own: OwnStatus) -> Result<(), Stop> {
+        let old = self.guest.status.clone().unwrap_or_default();
+        if own == OwnStatus::of(&old) {
+            return Ok(());
+        }
+        let fault = self.world.fault(3);
+        if fault == 1 || self.version + 1 != self.world.objects.len() {
+            return Err(Stop);
+        }
+        let status: GuestStatus = serde_json::from_value(serde_json::to_value(&own).unwrap()).unwrap();
+        self.guest.status = Some(status);
+        self.world.objects.push(Some(self.guest.clone()));
+        self.version += 1;
+        self.facts.subject = Subject::new(&self.guest);
+        if fault == 2 { Err(Stop) } else { Ok(()) }
+    }
+
+    fn go(&mut self) -> Result<(), Stop> {
+        for _ in 0..8 {
+            let mut verdict = decide::decide(&self.facts);
+            if verdict.step.needs_fresh_sight() && !self.fresh {
+                let Facts { erased, met, answered, .. } = self.facts;
+                self.facts = Facts { erased, met, answered, ..gather(self.world, &self.guest) };
+                self.fresh = true;
+                verdict = decide::decide(&self.facts);
+            }
+            self.take(&verdict)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, verdict: &Verdict) -> Result<(), Stop> {
+        match &verdict.step {
+            Step::Rest | Step::Stop(_) => {
+                self.write(status::after(&self.facts, &verdict.say, None))?;
+                Err(Stop)
+            }
+            Step::Renew => {
+                self.write(status::renewed(&self.facts, &verdict.say, None))?;
+                Err(Stop)
+            }
+            Step::LetGo => {
+                if self.version + 1 == self.world.objects.len() {
+                    self.world.objects.push(None);
+                }
+                Err(Stop)
+            }
+            Step::Create(wish) => {
+                let first = self.facts.subject.creation.is_none();
+                self.write(status::before_creation(&self.facts, &verdict.say, None))?;
+                let answer = self.world.create(self.pool(), wish.key.incarnation)?;
+                self.facts.answered = first && answer == Err(ErrorKind::Capacity);
+                self.answered(&verdict.step, answer)
+            }
+            Step::Start(wish) => {
+                let untouched = self.facts.subject.creation.as_ref().is_none_or(|creation| !creation.started);
+                self.write(status::before_start(&self.facts, &verdict.say, None))?;
+                let answer = self.world.start(self.pool(), wish.key.incarnation)?;
+                if untouched && answer.as_ref().is_err_and(|kind| decide::means_untouched(*kind)) {
+                    self.facts.subject.creation.iter_mut().for_each(|creation| creation.started = false);
+                }
+                self.answered(&verdict.step, answer)
+            }
+            Step::Erase(key) => self.erase(key),
+        }
+    }
+
+    fn erase(&mut self, key: &Key) -> Result<(), Stop> {
+        let deleting = self.facts.subject.deleting;
+        if !deleting && self.version + 1 != self.world.objects.len() {
+            return Err(Stop);
+        }
+        self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
+        match self.world.delete(self.pool(), key, deleting)? {
+            Ok(Deletion::Gone) => {
+                (self.facts.vm, self.facts.erased, self.fresh) = (Sight::Absent, true, true);
+                Ok(())
+            }
+            Ok(Deletion::InProgress) | Err(_) => Err(Stop),
+        }
+    }
+
+    fn answered(&mut self, step: &Step, answer: Result<ObservedGuest, ErrorKind>) -> Result<(), Stop> {
+        let kind = match answer {
+            Ok(vm) => {
+                (self.facts.vm, self.fresh) = (Sight::Known(vm), true);
+                return Ok(());
+            }
+            Err(kind) => kind,
+        };
+        let trouble = trouble(kind);
+        let say = decide::after_failure(&self.facts, step, &trouble);
+        if decide::is_refusal(&self.facts, step, &trouble) {
+            return self.write(status::refusing(&self.facts, &trouble.message, &say, None));
+        }
+        let mut own = status::after(&self.facts, &say, None);
+        if kind == ErrorKind::UnknownOutcome && matches!(step, Step::Create(_)) {
+            own = status::unanswered(own, self.facts.now);
+        }
+        self.write(own)?;
+        Err(Stop)
+    }
+}
+
+fn gather(world: &mut World, guest: &Guest) -> Facts {
+    let subject = Subject::new(guest);
+    let pool = subject.pool().and_then(|name| POOLS.iter().position(|pool| *pool == name));
+    let incarnation = subject.key.incarnation;
+    let (place, sight) = match pool {
+        None => (Place::Unbound, Sight::NotAsked),
+        Some(pool) => {
+            let place = Place::Open { pool: POOLS[pool].into(), wish: Ok(wish(incarnation)), settling: SETTLING };
+            let silent = world.fault(5) == 1;
+            let down = Trouble { retry_after: None, ..trouble(ErrorKind::Unavailable) };
+            let seen = || world.find(pool, incarnation).map_or(Sight::Absent, Sight::Known);
+            (place, if silent { Sight::Unknown(down) } else { seen() })
+        }
+    };
+    let now: Timestamp = at(world.now);
+    Facts { subject, place, vm: sight, erased: false, met: false, answered: false, now }
+}
+
+fn one_round(world: &mut World) {
+    world.place();
+    let killed = Run::new(world).is_some_and(|mut run| run.go().is_err());
+    if killed && world.fault(3) == 1 {
+        // Another operator goes on, that knows nothing of requests under way.
+        world.made.iter_mut().for_each(|made| made.own = false);
+    }
+    world.check();
+}
+
+fn delete_object(world: &mut World) {
+    let Some(mut guest) = world.object().cloned() else { return };
+    guest.metadata.deletion_timestamp = Some(Time(at(world.now)));
+    world.objects.push(Some(guest));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_guest_runs_once_and_leaves_without_a_trace(
+        faults in prop::collection::vec(any::<u8>(), 0..250),
+        liked in 0usize..2,
+        pauses in prop::collection::vec(0i64..25, 20),
+        deleted_at in prop::option::of(prop_oneof![0usize..5, 0usize..20]),
+        vanishes_at in prop::option::weighted(0.2, 0usize..20),
+    ) {
+        let mut world = World::new(faults, liked);
+        for (round, pause) in pauses.into_iter().enumerate() {
+            if deleted_at == Some(round) {
+                delete_object(&mut world);
+            }
+            if vanishes_at == Some(round) {
+                // Somebody removes what is there, by hand.
+                let now = world.now;
+                world.made.retain(|made| made.lands > now);
+            }
+            one_round(&mut world);
+            world.pass(pause);
+        }
+        world.calm = true;
+        for _ in 0..120 {
+            one_round(&mut world);
+            world.pass(10);
+        }
+        if deleted_at.is_some() {
+            prop_assert!(world.object().is_none() && world.made.is_empty(), "something is left: {:#?}", world);
+        } else {
+            let running = world.made.iter().filter(|made| made.power == Power::Running).count();
+            prop_assert!(running == 1, "it does not run: {:#?}", world);
+            let status = world.object().unwrap().status.clone().unwrap();
+            prop_assert_eq!(status.phase.unwrap().to_string(), "Running");
+            delete_object(&mut world);
+            for _ in 0..60 {
+                one_round(&mut world);
+                world.pass(10);
+            }
+            prop_assert!(world.object().is_none() && world.made.is_empty(), "something is left: {:#?}", world);
+        }
+    }
+}

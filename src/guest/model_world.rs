@@ -1,0 +1,193 @@
+//! A small model of an API server, a scheduler and two providers, with faults.
+
+use super::testing::{at, guest, key, vm};
+use crate::{
+    api::{Guest, guest::Binding},
+    provider::{Deletion, ErrorKind, Key, ObservedGuest, Power, Stage},
+};
+
+pub const POOLS: [&str; 2] = ["xen", "rent"];
+
+/// What a provider holds: a VM, or a request for one that it has not heard yet.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub pool: usize,
+    pub incarnation: u32,
+    pub stage: Stage,
+    pub power: Power,
+    pub ran: bool,
+    /// From when on it is there.
+    pub lands: i64,
+    /// From when on reads show it to operators that did not make it.
+    pub shows: i64,
+    /// The operator that asked for it still lives.
+    pub own: bool,
+}
+
+/// The operator was killed, or has nothing more to do now.
+pub struct Stop;
+
+#[derive(Debug)]
+pub struct World {
+    pub now: i64,
+    /// All that the API server ever held; the last is what it holds. `None`: the object is gone.
+    pub objects: Vec<Option<Guest>>,
+    pub made: Vec<Made>,
+    pub faults: Vec<u8>,
+    pub calm: bool,
+    /// Which pool the scheduler likes better.
+    pub liked: usize,
+}
+
+impl World {
+    pub fn new(faults: Vec<u8>, liked: usize) -> Self {
+        let mut first = guest();
+        (first.spec.binding, first.status) = (None, None);
+        Self { now: 0, objects: vec![Some(first)], made: Vec::new(), faults, calm: false, liked }
+    }
+
+    /// The next fault; 0 for none.
+    pub fn fault(&mut self, kinds: u8) -> u8 {
+        if self.calm { 0 } else { self.faults.pop().map_or(0, |byte| if byte < 128 { 0 } else { byte % kinds }) }
+    }
+
+    pub fn object(&self) -> Option<&Guest> {
+        self.objects.last().unwrap().as_ref()
+    }
+
+    pub fn there(&self, pool: usize) -> impl Iterator<Item = &Made> {
+        self.made.iter().filter(move |made| made.pool == pool && made.lands <= self.now)
+    }
+
+    pub fn find(&self, pool: usize, incarnation: u32) -> Option<ObservedGuest> {
+        let shown = self.there(pool).filter(|made| made.own || made.shows <= self.now);
+        let of = shown.filter(|made| made.incarnation == incarnation);
+        let one = of.min_by_key(|made| made.stage == Stage::Incomplete)?;
+        Some(ObservedGuest { key: key(incarnation), stage: one.stage, ..vm(one.power) })
+    }
+
+    pub fn flying(&self, pool: usize) -> bool {
+        self.made.iter().any(|made| made.pool == pool && made.own && made.lands > self.now)
+    }
+
+    pub fn create(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
+        let rents = pool == 1;
+        let fault = self.fault(8);
+        if fault == 1 {
+            return Err(Stop);
+        }
+        let same = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation;
+        let now = self.now;
+        if rents && let Some(made) = self.made.iter_mut().find(same) {
+            // The same token: the same instance, heard by now.
+            (made.lands, made.own) = (made.lands.min(now), true);
+        } else if !rents && self.flying(pool) {
+            return Ok(Err(ErrorKind::UnknownOutcome));
+        } else if let Some(made) = self.made.iter_mut().filter(|made| made.lands <= now).find(same) {
+            made.stage = Stage::Complete;
+        } else {
+            match fault {
+                2 => return Ok(Err(ErrorKind::Capacity)),
+                3 => return Ok(Err(ErrorKind::Unavailable)),
+                _ => {}
+            }
+            let late = if matches!(fault, 4 | 5) { i64::from(self.faults.len() as u8 % 59) } else { 0 };
+            let stage = if rents || late == 0 { Stage::Complete } else { Stage::Incomplete };
+            let stage = if !rents && fault == 6 { Stage::Incomplete } else { stage };
+            let power = if rents { Power::Running } else { Power::Stopped };
+            let shows = if rents { now + 40.max(late) } else { now + late };
+            self.made.push(Made { pool, incarnation, stage, power, ran: rents, lands: now + late, shows, own: true });
+        }
+        self.check();
+        match fault {
+            4 | 6 => Err(Stop),
+            5 => Ok(Err(ErrorKind::UnknownOutcome)),
+            _ => Ok(self.find(pool, incarnation).ok_or(ErrorKind::UnknownOutcome)),
+        }
+    }
+
+    pub fn start(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
+        let fault = self.fault(6);
+        match fault {
+            1 => return Err(Stop),
+            2 => return Ok(Err(ErrorKind::Capacity)),
+            3 => return Ok(Err(ErrorKind::Unavailable)),
+            _ => {}
+        }
+        let now = self.now;
+        let here = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation && made.lands <= now;
+        match self.made.iter_mut().filter(here).find(|made| made.stage == Stage::Complete) {
+            Some(made) => (made.power, made.ran) = (Power::Running, true),
+            None => return Ok(Err(ErrorKind::NotFound)),
+        }
+        match fault {
+            4 => Err(Stop),
+            5 => Ok(Err(ErrorKind::UnknownOutcome)),
+            _ => Ok(self.find(pool, incarnation).ok_or(ErrorKind::Unavailable)),
+        }
+    }
+
+    pub fn delete(&mut self, pool: usize, key: &Key, deleted: bool) -> Result<Result<Deletion, ErrorKind>, Stop> {
+        let fault = self.fault(6);
+        match fault {
+            1 => return Err(Stop),
+            2 => return Ok(Err(ErrorKind::Unavailable)),
+            3 => return Ok(Ok(Deletion::InProgress)),
+            _ => {}
+        }
+        let (now, all) = (self.now, self.made.len());
+        let goes = |made: &Made| {
+            let shown = made.lands <= now && (made.own || made.shows <= now);
+            made.pool == pool && made.incarnation <= key.incarnation && shown
+        };
+        assert!(
+            deleted || !self.made.iter().any(|made| goes(made) && made.ran),
+            "a VM that ran was removed: {self:#?}"
+        );
+        self.made.retain(|made| !goes(made));
+        assert!(self.made.len() <= all);
+        match fault {
+            4 => Err(Stop),
+            5 => Ok(Err(ErrorKind::UnknownOutcome)),
+            _ if self.flying(pool) => Ok(Ok(Deletion::InProgress)),
+            _ => Ok(Ok(Deletion::Gone)),
+        }
+    }
+
+    /// What must hold at every moment.
+    pub fn check(&self) {
+        let finished = |made: &&Made| made.lands <= self.now && made.stage == Stage::Complete;
+        assert!(self.made.iter().filter(finished).count() <= 1, "two VMs of one guest: {self:#?}");
+    }
+
+    /// Time goes on; what was heard late lands, drivers tidy up.
+    pub fn pass(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.now += 1;
+            self.check();
+        }
+        let finished: Vec<_> = self.there(0).filter(|m| m.stage == Stage::Complete).map(|m| m.incarnation).collect();
+        let (now, gone) = (self.now, self.object().is_none());
+        // A clone beside a finished VM goes, and one without a Guest: neither has ever run.
+        self.made.retain(|made| {
+            let surplus = made.pool == 0 && (gone || finished.contains(&made.incarnation));
+            !(surplus && made.stage == Stage::Incomplete && made.lands <= now)
+        });
+    }
+
+    /// The scheduler: the first pool that has not refused, and where nothing is bound for this incarnation.
+    pub fn place(&mut self) {
+        let Some(mut guest) = self.object().cloned() else { return };
+        let status = guest.status.clone().unwrap_or_default();
+        let incarnation = status.incarnation.unwrap_or(1);
+        let bound = guest.spec.binding.as_ref().is_some_and(|binding| binding.incarnation >= incarnation);
+        if bound || guest.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let refused = |pool: &&str| status.refusals.iter().any(|r| r.pool == **pool && r.until.0 > at(self.now));
+        let Some(pool) = POOLS.iter().cycle().skip(self.liked).take(2).find(|pool| !refused(pool)) else { return };
+        let rented = (*pool == "rent").then(|| "t3.small".to_owned());
+        guest.spec.binding = Some(Binding { pool: (*pool).to_owned(), incarnation, host: None, instance_type: rented });
+        self.objects.push(Some(guest));
+    }
+}

@@ -1,0 +1,117 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    api::virtual_workload::{Burst, BurstPolicy, Placement, PowerState},
+    workload::testing::{guest, guests, workload},
+};
+
+fn deleting(name: &str) -> Arc<Guest> {
+    let mut guest = guest(name);
+    guest.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+    Arc::new(guest)
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.delete.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn guests_are_made_from_zero_on_and_go_from_the_highest() {
+    assert_eq!(decide(&workload(3), &[]).make, [0, 1, 2]);
+    assert_eq!(decide(&workload(4), &guests(2)).make, [2, 3]);
+    let plan = decide(&workload(9), &guests(12));
+    assert_eq!((names(&plan), plan.make.len()), (vec!["web-11", "web-10", "web-9"], 0));
+    assert_eq!(plan.delete[0].1, "uid-of-web-11", "a later guest of the name is not meant");
+    assert_eq!(decide(&workload(2), &guests(2)), Plan::default());
+}
+
+#[test]
+fn a_hole_is_filled_and_a_leaving_guest_is_waited_for() {
+    let some = [Arc::new(guest("web-0")), Arc::new(guest("web-2"))];
+    assert_eq!(decide(&workload(3), &some).make, [1]);
+    assert_eq!(decide(&workload(1), &[deleting("web-0")]), Plan::default());
+    assert_eq!(decide(&workload(0), &[deleting("web-0")]), Plan::default());
+}
+
+#[test]
+fn names_that_a_workload_would_not_give_are_not_its_own() {
+    for (name, number) in [
+        ("web-0", Some(0)),
+        ("web-17", Some(17)),
+        ("web-00", None),
+        ("web-+1", None),
+        ("web--1", None),
+        ("web-", None),
+        ("web", None),
+        ("web-a-0", None),
+        ("web-4294967296", None),
+        ("webber-0", None),
+    ] {
+        assert_eq!(ordinal("web", name), number, "{name}");
+    }
+    let strange = ["web-00", "web-a-0"].map(|name| Arc::new(guest(name)));
+    assert_eq!(decide(&workload(0), &strange), Plan::default());
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_neither_changed_nor_deleted() {
+    let mut theirs = guest("web-0");
+    theirs.owner_references_mut()[0].uid = "a workload of the same name before this one".into();
+    let mut orphan = guest("web-1");
+    orphan.metadata.owner_references = None;
+    let mut owned_only = guest("web-2");
+    owned_only.owner_references_mut()[0].controller = None;
+    let all = [theirs, orphan, owned_only].map(Arc::new);
+    let plan = decide(&workload(3), &all);
+    assert_eq!((plan.taken.len(), plan.make.len(), plan.update.len()), (3, 0, 0));
+    assert_eq!(decide(&workload(0), &all), Plan::default());
+}
+
+#[test]
+fn a_guest_follows_its_workload_and_keeps_its_binding() {
+    let mut bound = guest("web-0");
+    bound.spec.binding = serde_json::from_value(serde_json::json!({ "pool": "xen", "incarnation": 1 })).unwrap();
+    let bound = [Arc::new(bound)];
+    assert_eq!(decide(&workload(1), &bound), Plan::default(), "a binding is no difference");
+    let mut changed = workload(1);
+    changed.spec.template.power_state = Some(PowerState::Stopped);
+    assert_eq!(decide(&changed, &bound).update.len(), 1);
+    let mut changed = workload(1);
+    let burst = Some(Burst { policy: BurstPolicy::Never, after: None });
+    changed.spec.placement = Some(Placement { burst, ..Placement::default() });
+    assert_eq!(decide(&changed, &bound).update, bound);
+    assert_eq!(decide(&changed, &[deleting("web-0")]), Plan::default(), "what leaves is left alone");
+    assert_eq!(wished(&changed).binding, None);
+}
+
+proptest! {
+    /// Whatever guests there are: carrying the plan out makes each wished ordinal once, and a second plan is empty.
+    #[test]
+    fn a_plan_that_was_carried_out_needs_no_other(
+        replicas in 0u32..8,
+        present in prop::collection::btree_map(0u32..12, 0u8..3, 0..12),
+    ) {
+        let all: Vec<Arc<Guest>> = present.iter().map(|(number, kind)| {
+            let name = format!("web-{number}");
+            let mut one = guest(&name);
+            match kind {
+                0 => one.metadata.owner_references = None,
+                1 => return deleting(&name),
+                _ => {}
+            }
+            Arc::new(one)
+        }).collect();
+        let plan = decide(&workload(replicas), &all);
+        prop_assert!(plan.make.iter().all(|number| *number < replicas && !present.contains_key(number)));
+        let numbers: Vec<u32> = plan.delete.iter().map(|(name, _)| ordinal("web", name).unwrap()).collect();
+        prop_assert!(numbers.iter().all(|number| *number >= replicas && present[number] == 2));
+        prop_assert!(numbers.is_sorted_by(|a, b| a > b));
+        let mut after: Vec<Arc<Guest>> =
+            all.into_iter().filter(|guest| !plan.delete.iter().any(|(name, _)| *name == guest.name_any())).collect();
+        after.extend(plan.make.iter().map(|number| Arc::new(guest(&format!("web-{number}")))));
+        let second = decide(&workload(replicas), &after);
+        prop_assert!(second.make.is_empty() && second.update.is_empty() && second.delete.is_empty());
+    }
+}
