@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::ListParams,
     core::PartialObjectMeta,
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
@@ -23,7 +23,7 @@ use crate::{
         ApiError,
         backoff::Patience,
         call,
-        controller::{self, Nudge, Queue, queue},
+        controller::{self, Nudge, Queue, Setup, queue},
         events::Herald,
         watch::{Filled, Listener, Seen, all_filled, follow},
     },
@@ -121,6 +121,16 @@ struct Common {
     stores: Stores,
     shutdown: CancellationToken,
     owner: Owner,
+}
+
+impl Common {
+    fn setup<K>(&self, name: &'static str, store: Store<K>, queue: Queue<K>, concurrency: u16) -> Setup<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let (filled, shutdown) = (self.stores.filled.clone(), self.shutdown.clone());
+        Setup { name, store, filled, queue, concurrency, shutdown }
+    }
 }
 
 /// Runs until `shutdown`, then lets what is under way end and closes the connections to the pools.
@@ -248,35 +258,22 @@ fn spawn_controllers(
     let Common { client, stores, shutdown, owner } = common;
     let herald = |name| Herald::new(client.clone(), name);
     let now: fn() -> Timestamp = Timestamp::now;
-    let filled = || stores.filled.clone();
+    let guests = || stores.guests.clone();
     let mut set = JoinSet::new();
-    let context = workload::Context {
-        client: client.clone(),
-        guests: stores.guests.clone(),
-        herald: herald("innkeeper-workload"),
-        now,
-    };
-    let (store, stop) = (stores.workloads.clone(), shutdown.clone());
-    set.spawn(controller::run(
-        "workload",
-        store,
-        filled(),
-        queues.workloads,
-        FEW,
-        Arc::new(context),
-        stop,
-        workload::reconcile,
-    ));
+    let herald_of = herald("innkeeper-workload");
+    let context = workload::Context { client: client.clone(), guests: guests(), herald: herald_of, now };
+    let setup = common.setup("workload", stores.workloads.clone(), queues.workloads, FEW);
+    set.spawn(controller::run(setup, Arc::new(context), workload::reconcile));
     let context = pool::Context {
         client: client.clone(),
-        guests: stores.guests.clone(),
+        guests: guests(),
         links,
         owner: owner.clone(),
         herald: herald("innkeeper-pool"),
         now,
     };
-    let (store, stop) = (stores.pools.clone(), shutdown.clone());
-    set.spawn(controller::run("pool", store, filled(), queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
+    let setup = common.setup("pool", stores.pools.clone(), queues.pools, FEW);
+    set.spawn(controller::run(setup, Arc::new(context), pool::reconcile));
     let context = guest::Context {
         client: client.clone(),
         pools: stores.pools.clone(),
@@ -285,17 +282,8 @@ fn spawn_controllers(
         patience: Patience::default(),
         now,
     };
-    let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
-    set.spawn(controller::run(
-        "guest",
-        store,
-        filled(),
-        queues.guests,
-        at_once,
-        Arc::new(context),
-        stop,
-        guest::reconcile,
-    ));
+    let setup = common.setup("guest", guests(), queues.guests, options.guests_at_once);
+    set.spawn(controller::run(setup, Arc::new(context), guest::reconcile));
     let scheduler = Scheduler {
         client: client.clone(),
         guests: stores.guests.clone(),
@@ -304,7 +292,7 @@ fn spawn_controllers(
         herald: herald("innkeeper-scheduler"),
         now,
         bell: nudges.bell,
-        filled: filled(),
+        filled: stores.filled.clone(),
     };
     set.spawn(scheduler.run(shutdown.clone()));
     set

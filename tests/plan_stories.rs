@@ -1,5 +1,4 @@
 //! Stories in tests/plans, each a world and what is decided about it, in words that a person can read.
-#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{fmt::Write as _, fs, path::Path};
 

@@ -74,7 +74,8 @@ pub enum PlanError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: serde_saphyr::Error,
+        #[snafu(source(from(serde_saphyr::Error, Box::new)))]
+        source: Box<serde_saphyr::Error>,
     },
     /// An object is not what its kind says.
     #[snafu(display("cannot understand {kind} {name} in {}", path.display()))]

@@ -67,7 +67,11 @@ pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
             let missing = error.is_not_found();
             Trouble {
                 kind: if missing { ErrorKind::NotFound } else { ErrorKind::Unavailable },
-                message: if missing { format!("there is no Secret {}/{}: create it", reference.namespace, reference.name) } else { chain(&error) },
+                message: if missing {
+                    format!("there is no Secret {}/{}: create it", reference.namespace, reference.name)
+                } else {
+                    chain(&error)
+                },
             }
         })?;
         for (key, value) in secret.data.unwrap_or_default() {

@@ -93,7 +93,10 @@ pub fn picture<'g>(
         .iter()
         .map(|guest| {
             let placement = guest.spec.placement.as_ref();
-            let policy = if let Some((_, policy)) = policies.iter().rev().take(8).find(|(known, _)| *known == placement) { Arc::clone(policy) } else {
+            let policy = if let Some((_, policy)) = policies.iter().rev().take(8).find(|(known, _)| *known == placement)
+            {
+                Arc::clone(policy)
+            } else {
                 policies.push((placement, Arc::new(policy(placement))));
                 Arc::clone(&policies[policies.len() - 1].1)
             };

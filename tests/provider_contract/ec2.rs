@@ -24,7 +24,7 @@ use fault_proxy::{Fault, Matching, Options, Proxy, Rule, Seed};
 use innkeeper::{
     api::quantity::Bytes,
     provider::{
-        GuestWish, Key, Provider,
+        GuestWish, Key, Provider, ProviderError,
         ec2::{Credentials, Ec2Config, Ec2Provider, Refresh},
     },
 };
@@ -217,8 +217,8 @@ fn state(instance: &Instance) -> Option<&InstanceStateName> {
 
 #[async_trait]
 impl World for Ec2World {
-    async fn connect(&self, connect: Connect) -> Arc<dyn Provider> {
-        Ec2Provider::connect(self.config(connect)).await.unwrap()
+    async fn connect(&self, connect: Connect) -> Result<Arc<dyn Provider>, ProviderError> {
+        Ok(Ec2Provider::connect(self.config(connect)).await?)
     }
 
     async fn beside(&self) -> Arc<dyn World> {
@@ -246,18 +246,18 @@ impl World for Ec2World {
         GuestWish { instance_type: Some("t3.nonsense".into()), ..self.wish(key) }
     }
 
-    fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>) {
+    async fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>) {
         self.proxy.add(Rule { times, ..rule(request, trouble) });
     }
 
-    fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]) {
+    async fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]) {
         self.proxy.reset(Seed(seed));
         for (request, trouble, chance) in troubles {
             self.proxy.add(rule(*request, *trouble).chance(*chance));
         }
     }
 
-    fn heal(&self) -> u64 {
+    async fn heal(&self) -> u64 {
         let struck = self.proxy.fired().values().sum();
         self.proxy.reset(Seed(0));
         struck
@@ -278,7 +278,7 @@ impl World for Ec2World {
         let alive = |instance: &Instance| state(instance) != Some(&InstanceStateName::Terminated);
         let known = self.by_ids(&ids.iter().cloned().collect::<Vec<_>>()).await;
         let is_alive = |id: &String| known.iter().any(|one| one.instance_id() == Some(id) && alive(one));
-        ids.into_iter().map(|id| Made { alive: is_alive(&id), id }).collect()
+        ids.into_iter().map(|id| Made { alive: is_alive(&id), ran: true, id }).collect()
     }
 
     async fn left(&self, owner: &str) -> Vec<String> {

@@ -30,6 +30,11 @@ pub trait Driver: Send + Sync {
         &[]
     }
 
+    /// Cases that mean nothing for this driver, and why.
+    fn without(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Runs one of them in an empty world.
     async fn run_own(&self, name: &str) {
         panic!("{} has no case {name} of its own", self.name());
@@ -92,13 +97,15 @@ pub struct Made {
     pub id: String,
     /// It exists, running or not.
     pub alive: bool,
+    /// It was started at least once. A provider without idempotency may make more than one, and then starts one alone.
+    pub ran: bool,
 }
 
 /// A server without VMs, seen by the driver through a network that breaks on demand and by the test without it.
 #[async_trait]
 pub trait World: Send + Sync {
-    /// A connection through the network that breaks on demand.
-    async fn connect(&self, connect: Connect) -> Arc<dyn Provider>;
+    /// A connection through the network that breaks on demand. Some drivers ask the server then, and fail.
+    async fn connect(&self, connect: Connect) -> Result<Arc<dyn Provider>, ProviderError>;
 
     /// The same server behind another network: trouble in one does not touch the other.
     async fn beside(&self) -> Arc<dyn World>;
@@ -113,13 +120,13 @@ pub trait World: Send + Sync {
     fn wish_invalid(&self, key: Key) -> GuestWish;
 
     /// Lets the next `times` requests go wrong; `None`: all from now on.
-    fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>);
+    async fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>);
 
     /// Lets each request go wrong with this probability, with dice of this seed.
-    fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]);
+    async fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]);
 
     /// Ends all trouble, and tells how often it struck.
-    fn heal(&self) -> u64;
+    async fn heal(&self) -> u64;
 
     /// VMs that are made from now on cannot be seen by reads for a moment, where the provider has such moments.
     async fn hide_new(&self, time: Duration);
@@ -182,27 +189,37 @@ pub async fn until_power(provider: &dyn Provider, key: &Key, power: Power) -> Ob
 
 /// Creates the guest and brings it to running.
 pub async fn lodge(provider: &dyn Provider, wish: &GuestWish) -> ObservedGuest {
-    let made = provider.create(wish).await.unwrap();
+    let made = eventually(&format!("{} is made", wish.key), || async { patient(provider.create(wish).await) }).await;
     assert_eq!(made.key, wish.key);
     if matches!(made.power, Power::Stopped) {
-        provider.start(wish).await.unwrap();
+        eventually(&format!("{} is started", wish.key), || async { patient(provider.start(wish).await) }).await;
     }
     until_power(provider, &wish.key, Power::Running).await
+}
+
+/// What a caller does not give up for: it tries again.
+pub fn patient<T>(result: Result<T, ProviderError>) -> Option<T> {
+    match result {
+        Ok(done) => Some(done),
+        Err(error) if matches!(error.kind, ErrorKind::UnknownOutcome | ErrorKind::Unavailable) => None,
+        Err(error) => panic!("{}: {error}", error.kind),
+    }
 }
 
 /// Deletes until nothing is left.
 pub async fn clear(provider: &dyn Provider, key: &Key) {
     eventually(&format!("{key} is gone"), || async {
-        (provider.delete(key).await.unwrap() == Deletion::Gone).then_some(())
+        patient(provider.delete(key).await).filter(|deletion| *deletion == Deletion::Gone)
     })
     .await;
 }
 
-/// The ids of all VMs ever made for the guest, which must be one.
+/// The id of the guest's VM. No other may ever have run for it, nor be there.
 pub async fn only_one(world: &dyn World, key: &Key) -> String {
     let made = world.made_for(&key.guest).await;
-    assert_eq!(made.len(), 1, "VMs ever made for {key}: {made:?}");
-    made[0].id.clone()
+    let real: Vec<_> = made.iter().filter(|made| made.alive || made.ran).collect();
+    assert_eq!(real.len(), 1, "VMs ever made for {key}: {made:?}");
+    real[0].id.clone()
 }
 
 /// Whether it is not there, as far as the provider may tell.

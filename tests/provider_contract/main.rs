@@ -12,6 +12,7 @@ mod ec2;
 mod harness;
 mod storm;
 mod table;
+mod xapi;
 
 use std::{
     process::ExitCode,
@@ -28,7 +29,7 @@ use crate::{
 };
 
 fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![Arc::new(ec2::Ec2Driver::default())]
+    vec![Arc::new(ec2::Ec2Driver::default()), Arc::new(xapi::XapiDriver)]
 }
 
 /// A driver's server is shared by its cases, one after the other, each in an empty world.
@@ -84,14 +85,26 @@ fn main() -> ExitCode {
         Trial::test(format!("{}::{}", lane.driver.name(), job.name()), move || lane.run(&job, &table))
     };
     let jobs = |lane: &Lane| {
+        let without = lane.driver.without();
+        let fits = |case: &&Case| !without.iter().any(|(name, _)| *name == case.name);
         let own = lane.driver.own_cases().iter().copied().map(Job::Own);
-        CASES.iter().map(Job::Shared).chain(own).collect::<Vec<_>>()
+        CASES.iter().filter(fits).map(Job::Shared).chain(own).collect::<Vec<_>>()
     };
-    let of_lane = |lane: &Arc<Lane>| jobs(lane).into_iter().map(|job| trial(lane, job)).collect::<Vec<_>>();
-    let trials = lanes.iter().flat_map(of_lane).collect();
+    // In turns, so that the lanes run beside each other.
+    let mut turns: Vec<(usize, Trial)> = Vec::new();
+    for lane in &lanes {
+        turns.extend(jobs(lane).into_iter().map(|job| trial(lane, job)).enumerate());
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    let trials = turns.into_iter().map(|(_, trial)| trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{table}");
+        for lane in &lanes {
+            for (case, why) in lane.driver.without() {
+                println!("{} without {case}: {why}", lane.driver.name());
+            }
+        }
     }
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !conclusion.has_failed();
     let mut code = conclusion.exit_code();

@@ -68,13 +68,18 @@ fn filter(tag: &str, value: &str) -> Filter {
     Filter::builder().name(format!("tag:{tag}")).values(exact).build()
 }
 
+/// Which incarnation of a guest the tags name.
+pub(super) fn incarnation(tags: &[Tag]) -> Option<u32> {
+    tags.iter().find(|tag| tag.key() == Some(INCARNATION))?.value()?.parse().ok()
+}
+
 /// The guest that the tags name. `None` where a tag is missing: then it is not ours.
 fn key(owner: &Owner, tags: &[Tag]) -> Option<Key> {
     let value = |name: &str| tags.iter().find(|tag| tag.key() == Some(name)).and_then(Tag::value);
     (value(OWNER)? == owner.0).then_some(())?;
     Some(Key {
         guest: value(GUEST)?.to_owned(),
-        incarnation: value(INCARNATION)?.parse().ok()?,
+        incarnation: incarnation(tags)?,
         namespace: value(NAMESPACE)?.to_owned(),
         name: value(NAME)?.to_owned(),
     })

@@ -194,15 +194,15 @@ impl Provider for Ec2Provider {
             Err(error) => error,
         };
         core.touch();
-        let code = error.code.as_deref();
-        if error.kind == ErrorKind::UnknownOutcome || code == Some("IdempotentParameterMismatch") {
+        let said = error.code.as_deref();
+        if error.kind == ErrorKind::UnknownOutcome || said == Some("IdempotentParameterMismatch") {
             return self.after_launch(ACT, wish, error).await;
         }
         core.snapshot().refused(guest, before);
         if error.kind == ErrorKind::Capacity {
-            core.aside().refused(&kind, zone, code.unwrap_or_default(), Instant::now());
+            core.aside().refused(&kind, zone, said.unwrap_or_default(), Instant::now());
         }
-        if code == Some("IdempotentInstanceTerminated") {
+        if said == Some("IdempotentInstanceTerminated") {
             return self.terminated_before(ACT, wish, &error).await;
         }
         Err(error)

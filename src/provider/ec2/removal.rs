@@ -1,4 +1,5 @@
-//! Removing a guest: its instances in all incarnations, and disks that outlive them.
+//! Removing a guest: its instances of this and all earlier incarnations, and disks that outlive them. A late removal of
+//! an old incarnation does not touch the new one.
 
 use aws_sdk_ec2::types::{Volume, VolumeState};
 use tokio::time::Instant;
@@ -16,7 +17,8 @@ const ACT: &str = "remove the instance";
 pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
     core.look(ACT, &key.guest).await?;
     let now = Instant::now();
-    let all: Vec<Seen> = core.snapshot().of_guest(&key.guest).cloned().collect();
+    let earlier = |seen: &&Seen| seen.guest.key.incarnation <= key.incarnation;
+    let all: Vec<Seen> = core.snapshot().of_guest(&key.guest).filter(earlier).cloned().collect();
     let live: Vec<Seen> = all.iter().filter(|seen| seen.is_live()).cloned().collect();
     if !live.is_empty() {
         return terminate(core, &live).await;
@@ -77,7 +79,8 @@ fn judge(volume: &Volume, ours: &[Seen]) -> Leftover {
 async fn volumes(core: &Core, key: &Key, ours: &[Seen]) -> Result<Deletion> {
     let volumes = core.api.volumes(ACT, convert::filter_guest(&core.config.owner, &key.guest)).await?;
     let mut left = false;
-    for volume in &volumes {
+    let earlier = |volume: &&Volume| convert::incarnation(volume.tags()).is_some_and(|own| own <= key.incarnation);
+    for volume in volumes.iter().filter(earlier) {
         let Some(id) = volume.volume_id() else { continue };
         match judge(volume, ours) {
             Leftover::Leave => tracing::warn!(guest = %key, volume = id, "a disk of the guest is in others' use: left"),

@@ -58,7 +58,7 @@ fn a_rate_is_exceeded() {
     let rate = Some(Rate { per_second: 2.0, burst: 3.0 });
     let mut some = rules(Rule { rate, ..Rule::on("RunInstances", Fault::ResetBefore) });
     let start = Instant::now();
-    let mut at = |ms| some.judge(&RUN, start + Duration::from_millis(ms)).is_some();
+    let at = |ms| some.judge(&RUN, start + Duration::from_millis(ms)).is_some();
     let verdicts: Vec<_> = [0, 0, 0, 0, 100, 500, 600, 3000, 3000, 3000, 3000].map(at).to_vec();
     assert_eq!(verdicts, [false, false, false, true, true, false, true, false, false, false, true]);
 }

@@ -124,6 +124,7 @@ async fn a_server_that_is_down_is_told_apart() {
     drop(unused);
     let proxy = Proxy::start(Options::to(&url)).await.unwrap();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    assert_eq!(reqwest::get(proxy.url()).await.unwrap().status().as_u16(), 502);
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    assert_eq!(client.get(proxy.url()).send().await.unwrap().status().as_u16(), 502);
     assert_eq!(proxy.log(0)[0].outcome, Outcome::Unreachable);
 }

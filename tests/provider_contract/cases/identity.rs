@@ -5,11 +5,11 @@ use innkeeper::provider::{Deletion, Freshness, Key, Owner};
 use crate::harness::{Connect, OWNER, World, clear, is_gone, key, lodge};
 
 pub async fn finds_each_guest(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     for n in 0..3 {
         lodge(&*provider, &world.wish(key(n))).await;
     }
-    let other = world.connect(Connect::default()).await;
+    let other = world.connect(Connect::default()).await.unwrap();
     for n in 0..3 {
         let here = provider.find(&key(n), Freshness::Cached).await.unwrap().unwrap();
         let there = other.find(&key(n), Freshness::Live).await.unwrap().unwrap();
@@ -21,7 +21,7 @@ pub async fn finds_each_guest(world: &dyn World) {
 }
 
 pub async fn absent_is_a_fact(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     lodge(&*provider, &world.wish(key(1))).await;
     for freshness in [Freshness::Live, Freshness::Cached] {
         assert_eq!(provider.find(&key(2), freshness).await.unwrap(), None);
@@ -32,12 +32,12 @@ pub async fn absent_is_a_fact(world: &dyn World) {
 }
 
 pub async fn lists_all_pages(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let count = world.more_than_a_page();
     for n in 0..count {
         provider.create(&world.wish(key(n))).await.unwrap();
     }
-    let fresh = world.connect(Connect::default()).await;
+    let fresh = world.connect(Connect::default()).await.unwrap();
     for freshness in [Freshness::Live, Freshness::Cached] {
         let mut guests: Vec<_> =
             fresh.list(freshness).await.unwrap().into_iter().map(|guest| guest.key.guest).collect();
@@ -47,7 +47,7 @@ pub async fn lists_all_pages(world: &dyn World) {
 }
 
 pub async fn foreign_vms_are_untouched(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let foreign = world.plant_foreign(&wish).await;
     assert_eq!(provider.list(Freshness::Live).await.unwrap(), []);
@@ -63,7 +63,7 @@ pub async fn foreign_vms_are_untouched(world: &dyn World) {
 
 pub async fn two_owners_do_not_meet(world: &dyn World) {
     let other = Connect { owner: Owner("another-cluster".into()), ..Connect::default() };
-    let (mine, theirs) = (world.connect(Connect::default()).await, world.connect(other).await);
+    let (mine, theirs) = (world.connect(Connect::default()).await.unwrap(), world.connect(other).await.unwrap());
     let (my_guest, their_guest) =
         (lodge(&*mine, &world.wish(key(1))).await, lodge(&*theirs, &world.wish(key(1))).await);
     assert_ne!(my_guest.provider_id, their_guest.provider_id, "the same key, and each has a VM of its own");

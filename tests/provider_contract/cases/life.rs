@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 pub async fn stops_and_starts(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let id = lodge(&*provider, &wish).await.provider_id;
     for mode in [StopMode::Soft, StopMode::Hard] {
@@ -32,7 +32,7 @@ pub async fn stops_and_starts(world: &dyn World) {
 }
 
 pub async fn delete_is_complete_and_repeatable(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let (wish, neighbour) = (world.wish(key(1)), world.wish(key(2)));
     lodge(&*provider, &wish).await;
     let stays = lodge(&*provider, &neighbour).await;
@@ -47,7 +47,7 @@ pub async fn delete_is_complete_and_repeatable(world: &dyn World) {
 }
 
 pub async fn delete_takes_disks_that_stayed(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let guest = lodge(&*provider, &wish).await;
     world.keep_disks(&guest.provider_id).await;
@@ -62,7 +62,7 @@ pub async fn delete_takes_disks_that_stayed(world: &dyn World) {
 }
 
 pub async fn delete_in_any_state(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let [new, stopping, stopped] = [1, 2, 3].map(|n| world.wish(key(n)));
     for wish in [&stopping, &stopped] {
         lodge(&*provider, wish).await;
@@ -79,11 +79,11 @@ pub async fn delete_in_any_state(world: &dyn World) {
 }
 
 pub async fn delete_with_lost_replies(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     for (n, trouble) in [Trouble::LostReply, Trouble::LostRequest, Trouble::HalfReply].into_iter().enumerate() {
         let wish = world.wish(key(n));
         lodge(&*provider, &wish).await;
-        world.trouble(Request::Delete, trouble, Some(1));
+        world.trouble(Request::Delete, trouble, Some(1)).await;
         eventually("it is gone", || async {
             match provider.delete(&wish.key).await {
                 Ok(deletion) => (deletion == Deletion::Gone).then_some(()),
@@ -100,7 +100,7 @@ pub async fn delete_with_lost_replies(world: &dyn World) {
 }
 
 pub async fn a_vm_removed_by_hand_is_not_made_again(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let guest = lodge(&*provider, &wish).await;
     world.meddle(&guest.provider_id, true).await;
@@ -121,7 +121,7 @@ pub async fn a_vm_removed_by_hand_is_not_made_again(world: &dyn World) {
 }
 
 pub async fn changes_by_hand_are_noticed(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let guest = lodge(&*provider, &wish).await;
     let mut changes = provider.changes();
@@ -146,7 +146,7 @@ pub async fn changes_by_hand_are_noticed(world: &dyn World) {
 }
 
 pub async fn cached_follows_own_writes(world: &dyn World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     assert_eq!(provider.list(Freshness::Cached).await.unwrap(), []);
     let wish = world.wish(key(1));
     let id = provider.create(&wish).await.unwrap().provider_id;

@@ -32,6 +32,7 @@ pub const CASES: &[Case] = cases![
     create::again_is_the_same_vm,
     create::after_a_crash_is_the_same_vm,
     create::at_the_same_time_is_one_vm,
+    create::from_two_sides_is_one_vm,
     create::lost_reply_is_one_vm,
     create::half_reply_is_one_vm,
     create::lost_reply_and_crash_is_one_vm,

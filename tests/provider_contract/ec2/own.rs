@@ -41,20 +41,20 @@ fn count(world: &Ec2World, action: &str) -> usize {
 
 /// `InsufficientInstanceCapacity` is an HTTP 500, and yet it is an answer and no failure to repeat.
 async fn full_zone_is_asked_once(world: &Ec2World) {
-    let provider = world.connect(Connect::default()).await;
-    world.trouble(Request::Create, Trouble::NoRoom, None);
+    let provider = world.connect(Connect::default()).await.unwrap();
+    world.trouble(Request::Create, Trouble::NoRoom, None).await;
     let error = failed(provider.create(&world.wish(key(1))).await, &[ErrorKind::Capacity]);
     assert_eq!(error.code.as_deref(), Some("InsufficientInstanceCapacity"));
     assert_eq!(count(world, "RunInstances"), 1);
     let [aside] = &provider.set_aside()[..] else { panic!("{:?}", provider.set_aside()) };
     assert_eq!((aside.instance_type.as_str(), aside.code.as_str()), ("t3.small", "InsufficientInstanceCapacity"));
-    world.heal();
+    world.heal().await;
     lodge(&*provider, &world.wish(key(1))).await;
     assert_eq!(provider.set_aside(), [], "there is room again");
 }
 
 async fn next_offering_after_a_full_zone(world: &Ec2World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let first = GuestWish { zone: Some("eu-west-1a".into()), ..world.wish(key(1)) };
     let others = [
         first.clone(),
@@ -77,10 +77,10 @@ async fn next_offering_after_a_full_zone(world: &Ec2World) {
 async fn used_up_token_makes_nothing(world: &Ec2World) {
     world.moto.set("forget", Duration::ZERO).await;
     let wish = world.wish(key(1));
-    let before = world.connect(Connect::default()).await;
+    let before = world.connect(Connect::default()).await.unwrap();
     let guest = lodge(&*before, &wish).await;
     world.meddle(&guest.provider_id, true).await;
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     eventually("EC2 has forgotten it", || async {
         provider.find(&wish.key, Freshness::Live).await.unwrap().is_none().then_some(())
     })
@@ -99,7 +99,7 @@ async fn second_instance_is_terminated(world: &Ec2World) {
         let token = format!("{}-1-{suffix}", wish.key.guest);
         ids.push(world.launch(&wish, &token, &super::marks(&wish.key, crate::harness::OWNER)).await);
     }
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let kept = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap().provider_id;
     assert_eq!(provider.list(Freshness::Live).await.unwrap().len(), 1, "one VM for one guest");
     // Following the pool is enough, nobody has to ask for it.
@@ -115,7 +115,7 @@ async fn second_instance_is_terminated(world: &Ec2World) {
 }
 
 async fn launches_are_safe_by_default(world: &Ec2World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let id = lodge(&*provider, &world.wish(key(1))).await.provider_id;
     let [instance] = &world.by_ids(&[id]).await[..] else { panic!("one instance") };
     assert_eq!(instance.metadata_options().unwrap().http_tokens(), Some(&HttpTokensState::Required));
@@ -135,7 +135,7 @@ async fn launches_are_safe_by_default(world: &Ec2World) {
 
 /// EC2 encodes the whole refused request and who sent it into its message.
 async fn encoded_messages_are_hidden(world: &Ec2World) {
-    let provider = world.connect(Connect::default()).await;
+    let provider = world.connect(Connect::default()).await.unwrap();
     let Fault::Answer { status, body, content_type } = refusal(403, "UnauthorizedOperation") else { panic!() };
     let said = "You are not authorized. Encoded authorization failure message: c2VjcmV0LXJlcXVlc3Q";
     let body = body.replace("refused by the test", said);
