@@ -24,7 +24,7 @@ use crate::{
         call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Filled, Listener, Seen, all_filled, follow},
+        watch::{self, Filled, Listener, Seen, all_filled, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -231,68 +231,77 @@ fn spawn_controllers(
     registry: Arc<Registry>,
     links: Arc<pool::Links>,
 ) -> JoinSet<()> {
-    let Common { client, stores, shutdown, owner } = common;
-    let herald = |name| Herald::new(client.clone(), name);
-    let now: fn() -> Timestamp = Timestamp::now;
-    let filled = || stores.filled.clone();
+    let (stores, shutdown) = (&common.stores, &common.shutdown);
     let mut set = JoinSet::new();
-    let context = workload::Context {
-        client: client.clone(),
-        guests: stores.guests.clone(),
-        herald: herald("innkeeper-workload"),
-        now,
-    };
-    let (store, stop) = (stores.workloads.clone(), shutdown.clone());
-    set.spawn(controller::run(
-        "workload",
-        store,
-        filled(),
-        queues.workloads,
-        FEW,
-        Arc::new(context),
-        stop,
-        workload::reconcile,
-    ));
-    let context = pool::Context {
-        client: client.clone(),
-        guests: stores.guests.clone(),
-        links,
-        owner: owner.clone(),
-        herald: herald("innkeeper-pool"),
-        now,
-    };
-    let (store, stop) = (stores.pools.clone(), shutdown.clone());
-    set.spawn(controller::run("pool", store, filled(), queues.pools, FEW, Arc::new(context), stop, pool::reconcile));
-    let context = guest::Context {
-        client: client.clone(),
-        pools: stores.pools.clone(),
-        registry,
-        herald: herald("innkeeper-guest"),
-        patience: Patience::default(),
-        now,
-    };
-    let (store, stop, at_once) = (stores.guests.clone(), shutdown.clone(), options.guests_at_once);
-    set.spawn(controller::run(
-        "guest",
-        store,
-        filled(),
-        queues.guests,
-        at_once,
-        Arc::new(context),
-        stop,
-        guest::reconcile,
-    ));
-    let scheduler = Scheduler {
-        client: client.clone(),
-        guests: stores.guests.clone(),
-        pools: stores.pools.clone(),
-        herald: herald("innkeeper-scheduler"),
-        now,
-        bell: nudges.bell,
-        filled: filled(),
-    };
-    set.spawn(scheduler.run(shutdown.clone()));
+    let (context, stop) = (Arc::new(common.for_workloads()), shutdown.clone());
+    let (store, queue) = (stores.workloads.clone(), queues.workloads);
+    let run = controller::run("workload", store, queue, FEW, context, stop, workload::reconcile);
+    set.spawn(common.when_filled(run));
+    let (context, stop) = (Arc::new(common.for_pools(links)), shutdown.clone());
+    let (store, queue) = (stores.pools.clone(), queues.pools);
+    let run = controller::run("pool", store, queue, FEW, context, stop, pool::reconcile);
+    set.spawn(common.when_filled(run));
+    let (context, stop) = (Arc::new(common.for_guests(registry)), shutdown.clone());
+    let (store, queue, at_once) = (stores.guests.clone(), queues.guests, options.guests_at_once);
+    let run = controller::run("guest", store, queue, at_once, context, stop, guest::reconcile);
+    set.spawn(common.when_filled(run));
+    set.spawn(common.when_filled(common.scheduler(nudges.bell).run(shutdown.clone())));
     set
+}
+
+impl Common {
+    fn when_filled(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        watch::when_filled(self.stores.filled.clone(), self.shutdown.clone(), work)
+    }
+
+    fn herald(&self, controller: &str) -> Herald {
+        Herald::new(self.client.clone(), controller)
+    }
+
+    fn for_workloads(&self) -> workload::Context {
+        workload::Context {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            herald: self.herald("innkeeper-workload"),
+            now: Timestamp::now,
+        }
+    }
+
+    fn for_pools(&self, links: Arc<pool::Links>) -> pool::Context {
+        pool::Context {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            links,
+            owner: self.owner.clone(),
+            herald: self.herald("innkeeper-pool"),
+            now: Timestamp::now,
+        }
+    }
+
+    fn for_guests(&self, registry: Arc<Registry>) -> guest::Context {
+        guest::Context {
+            client: self.client.clone(),
+            pools: self.stores.pools.clone(),
+            registry,
+            herald: self.herald("innkeeper-guest"),
+            patience: Patience::default(),
+            now: Timestamp::now,
+        }
+    }
+
+    fn scheduler(&self, bell: Arc<Notify>) -> Scheduler {
+        Scheduler {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            pools: self.stores.pools.clone(),
+            herald: self.herald("innkeeper-scheduler"),
+            now: Timestamp::now,
+            bell,
+        }
+    }
 }
 
 /// Whose VMs ours are: the cluster's own identity, that of its oldest namespace.

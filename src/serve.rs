@@ -64,8 +64,9 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Cancel
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    match readiness.is_ready() {
-        true => (StatusCode::OK, "ok\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the stores are not filled yet\n"),
+    if readiness.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the stores are not filled yet\n")
     }
 }

@@ -28,12 +28,7 @@ use super::{
     printcolumn(name = "Cordoned", type_ = "boolean", json_path = ".spec.cordoned"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
-    printcolumn(
-        name = "Orphans",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"OrphansFound\")].status",
-        priority = 1
-    ),
+    printcolumn(name = "Orphans", type_ = "string", json_path = ".status.orphans[*].providerId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

@@ -10,7 +10,7 @@ pub const WORKLOAD_LABEL: &str = "innkeeper.dev/workload";
 
 /// Finalizer on a Guest: its VM and disks may still exist at a provider.
 pub const GUEST_FINALIZER: &str = "innkeeper.dev/vm";
-/// Finalizer on a CloudPool: guests may still live there.
+/// Finalizer on a `CloudPool`: guests may still live there.
 pub const POOL_FINALIZER: &str = "innkeeper.dev/guests";
 
 /// Who writes which fields (server-side apply).

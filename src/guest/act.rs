@@ -39,7 +39,7 @@ pub(super) enum Progress {
 }
 
 /// A guest that is as it should be is looked at this often all the same, should an event have been lost.
-const PATROL: Duration = Duration::from_secs(600);
+const PATROL: Duration = Duration::from_mins(10);
 /// How soon to ask again whether a removal has ended.
 const REMOVAL: Duration = Duration::from_secs(1);
 

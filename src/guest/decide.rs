@@ -77,7 +77,7 @@ impl Verdict {
 /// How soon to look again at something that is under way, should no event tell of its end.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 /// How soon to look again where a provider or a person has to act first, should no event tell of it.
-const OUT_OF_OUR_HANDS: Duration = Duration::from_secs(60);
+const OUT_OF_OUR_HANDS: Duration = Duration::from_mins(1);
 
 /// Decides.
 #[must_use]

@@ -81,6 +81,7 @@ impl Subject {
 
 /// What is known of the pool it is bound to.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "each run has one")]
 pub enum Place {
     /// It is bound to none.
     Unbound,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub const UID: &str = "7d0f3c1e-0000-4000-8000-000000000001";
-pub const SETTLING: Duration = Duration::from_secs(60);
+pub const SETTLING: Duration = Duration::from_mins(1);
 
 /// The time of every test, so many seconds later.
 pub fn at(second: i64) -> Timestamp {

@@ -67,9 +67,10 @@ pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
             let missing = error.is_not_found();
             Trouble {
                 kind: if missing { ErrorKind::NotFound } else { ErrorKind::Unavailable },
-                message: match missing {
-                    true => format!("there is no Secret {}/{}: create it", reference.namespace, reference.name),
-                    false => chain(&error),
+                message: if missing {
+                    format!("there is no Secret {}/{}: create it", reference.namespace, reference.name)
+                } else {
+                    chain(&error)
                 },
             }
         })?;
@@ -197,6 +198,7 @@ mod ec2 {
     use super::{Connection, Trouble, invalid};
     use crate::api::cloud_pool::Ec2Spec;
 
+    #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
     pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
         Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long reading an inventory may take.
-const INVENTORY: std::time::Duration = std::time::Duration::from_secs(60);
+const INVENTORY: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What is known of the pool, and the connection to it.
 pub(super) async fn gather(pool: &CloudPool, context: &Context) -> (Facts, Option<Arc<dyn Provider>>) {

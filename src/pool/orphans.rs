@@ -2,7 +2,7 @@
 //! remembers leaves behind. Pure.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -60,7 +60,7 @@ fn is_replaced(pool: &str, vm: &ObservedGuest, guest: &Guest) -> bool {
 /// `alive` are the UIDs of all Guests as the API server itself holds them now, `vms` what the provider itself holds now.
 /// Where a guest that is gone has a finished VM too, somebody must look at both.
 #[must_use]
-pub fn removable(vms: &[ObservedGuest], alive: &HashSet<String>) -> Vec<Key> {
+pub fn removable(vms: &[ObservedGuest], alive: &BTreeSet<String>) -> Vec<Key> {
     let finished: HashSet<&str> =
         vms.iter().filter(|vm| vm.stage == Stage::Complete).map(|vm| vm.key.guest.as_str()).collect();
     let may_go = |vm: &&ObservedGuest| {

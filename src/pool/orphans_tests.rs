@@ -58,7 +58,7 @@ fn a_binding_for_an_earlier_vm_does_not_make_the_next_one_an_orphan() {
 #[test]
 fn only_what_never_ran_and_has_no_guest_is_removed_without_asking() {
     use Stage::{Complete, Incomplete};
-    let alive = HashSet::from(["a".to_owned()]);
+    let alive = BTreeSet::from(["a".to_owned()]);
     let names = |vms: &[ObservedGuest]| -> Vec<String> {
         removable(vms, &alive).into_iter().map(|key| format!("{}{}", key.guest, key.incarnation)).collect()
     };

@@ -1,20 +1,20 @@
 //! Removes what may be removed without asking: creations that were never finished, of guests that are gone.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Context, orphans};
 use crate::{
     api::Guest,
-    provider::{Freshness, Key, Provider, Stage},
+    provider::{Deletion, Freshness, Key, Provider, Stage},
     runtime::{ApiError, call, chain},
 };
 
 /// How long one removal may take; what is not done by then is met again.
-const REMOVAL: Duration = Duration::from_secs(60);
+const REMOVAL: Duration = Duration::from_mins(1);
 
 /// Removes them. What was last seen only says that a look is worth its while: it is decided on what the API server and the
 /// provider themselves hold now, in this order, so that no guest can be made in between.
@@ -38,7 +38,7 @@ pub(super) async fn sweep(
         Err(_) => return Ok(()),
     };
     let alive = call("list the Guests", guests.list_metadata(&ListParams::default())).await?;
-    let alive: HashSet<String> = alive.items.iter().filter_map(|guest| guest.uid()).collect();
+    let alive: BTreeSet<String> = alive.items.iter().filter_map(ResourceExt::uid).collect();
     for key in orphans::removable(&vms, &alive) {
         remove(provider, &key).await;
     }
@@ -47,9 +47,10 @@ pub(super) async fn sweep(
 
 async fn remove(provider: &dyn Provider, key: &Key) {
     match timeout(REMOVAL, provider.delete(key)).await {
-        Ok(Ok(_)) => {
-            info!(guest = %key, uid = key.guest, "removed a VM that was never finished and whose Guest is gone")
+        Ok(Ok(Deletion::Gone)) => {
+            info!(guest = %key, uid = key.guest, "removed a VM that was never finished and whose Guest is gone");
         }
+        Ok(Ok(Deletion::InProgress)) => {}
         Ok(Err(error)) => warn!(guest = %key, error = chain(&error), "an unfinished VM is left for the next time"),
         Err(_) => warn!(guest = %key, "an unfinished VM was not removed in time and is left for the next time"),
     }

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(patience.remaining(&"a", 1, now + first), None);
         assert_eq!(patience.remaining(&"a", 2, now), None);
         assert!(patience.failed("a", 1, None, now, 1.0) > first);
-        let asked = Duration::from_secs(600);
+        let asked = Duration::from_mins(10);
         assert_eq!(patience.failed("a", 1, Some(asked), now, 1.0), asked);
         patience.succeeded(&"a");
         assert_eq!(patience.failed("a", 1, None, now, 1.0), first);

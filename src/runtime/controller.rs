@@ -18,7 +18,6 @@ use tracing::{debug, warn};
 use super::{
     backoff::{Failures, delay},
     chain,
-    watch::{Filled, all_filled},
 };
 
 /// The writing end of a controller's queue: names objects that need a look.
@@ -47,11 +46,10 @@ pub fn queue<K: Resource<DynamicType = ()>>() -> (Nudge<K>, Queue<K>) {
     (Nudge(sender), Queue(receiver))
 }
 
-/// Runs a controller from when all stores are `filled` until `shutdown`, and lets the runs that are under way end.
+/// Runs a controller until `shutdown`, and lets the runs that are under way end.
 pub async fn run<K, C, F, E>(
     name: &'static str,
     store: Store<K>,
-    filled: [Filled; 3],
     queue: Queue<K>,
     concurrency: u16,
     context: Arc<C>,
@@ -64,8 +62,6 @@ pub async fn run<K, C, F, E>(
     E: Error + Send + Sync + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    // What is not in a half-filled store would be taken for gone.
-    tokio::select! { () = all_filled(&filled) => {}, () = shutdown.cancelled() => return }
     let failures = Arc::new(Failures::default());
     let seen = Arc::clone(&failures);
     let run_one = move |object: Arc<K>, context: Arc<C>| -> BoxFuture<'static, Result<Action, E>> {

@@ -80,12 +80,13 @@ pub fn picture<'g>(
         .iter()
         .map(|guest| {
             let placement = guest.spec.placement.as_ref();
-            let policy = match policies.iter().rev().take(8).find(|(known, _)| *known == placement) {
-                Some((_, policy)) => Arc::clone(policy),
-                None => {
-                    policies.push((placement, Arc::new(policy(placement))));
-                    Arc::clone(&policies[policies.len() - 1].1)
-                }
+            let known = policies.iter().rev().take(8).find(|(known, _)| *known == placement);
+            let policy = if let Some((_, policy)) = known {
+                Arc::clone(policy)
+            } else {
+                let policy = Arc::new(policy(placement));
+                policies.push((placement, Arc::clone(&policy)));
+                policy
             };
             guest_state(guest, policy, assumed, &hosts)
         })
@@ -327,7 +328,9 @@ fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host
 fn named_hosts(pool: &CloudPool) -> Vec<(String, &HostStatus)> {
     let hosts = pool.status.as_ref().map_or(&[][..], |status| &status.hosts);
     let mut times: HashMap<&str, u32> = HashMap::new();
-    hosts.iter().for_each(|host| *times.entry(&host.name).or_default() += 1);
+    for host in hosts {
+        *times.entry(&host.name).or_default() += 1;
+    }
     let name = |host: &HostStatus| match times.get(host.name.as_str()) {
         Some(1) => host.name.clone(),
         _ => format!("{} ({})", host.name, host.id),

@@ -18,11 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     api::{CloudPool, Guest, guest::Binding},
     plan,
-    runtime::{
-        backoff, chain,
-        events::Herald,
-        watch::{Filled, all_filled},
-    },
+    runtime::{backoff, chain, events::Herald},
 };
 
 /// What the scheduler needs.
@@ -39,8 +35,6 @@ pub struct Scheduler {
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
-    /// Set when the stores are filled.
-    pub filled: [Filled; 3],
 }
 
 /// Bindings that were written and are not yet in the watch, by the guest's UID.
@@ -54,8 +48,6 @@ const SOONEST: Duration = Duration::from_millis(250);
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        // Decisions on half a picture would be wrong ones.
-        tokio::select! { () = all_filled(&self.filled) => {}, () = shutdown.cancelled() => return }
         let mut assumed = Assumed::new();
         let mut failures = 0;
         loop {
