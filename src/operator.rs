@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::ListParams,
     core::PartialObjectMeta,
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
@@ -23,9 +23,9 @@ use crate::{
         ApiError,
         backoff::Patience,
         call,
-        controller::{self, Nudge, Queue, Setup, queue},
+        controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{Filled, Listener, Seen, all_filled, follow},
+        watch::{self, Filled, Listener, Seen, all_filled, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -123,16 +123,6 @@ struct Common {
     owner: Owner,
 }
 
-impl Common {
-    fn setup<K>(&self, name: &'static str, store: Store<K>, queue: Queue<K>, concurrency: u16) -> Setup<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + 'static,
-    {
-        let (filled, shutdown) = (self.stores.filled.clone(), self.shutdown.clone());
-        Setup { name, store, filled, queue, concurrency, shutdown }
-    }
-}
-
 /// Runs until `shutdown`, then lets what is under way end and closes the connections to the pools.
 pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), OperatorError> {
     let listener = serve::listen(options.listen).await?;
@@ -182,8 +172,8 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
 }
 
 fn stores() -> (Stores, Writers) {
-    let (pools, workloads) = (reflector::store(), reflector::store());
-    let (guests, namespaces) = (reflector::store(), reflector::store());
+    let (pools, workloads, guests) = (reflector::store(), reflector::store(), reflector::store());
+    let namespaces = reflector::store();
     let stores = Stores {
         pools: pools.0,
         workloads: workloads.0,
@@ -255,47 +245,78 @@ fn spawn_controllers(
     registry: Arc<Registry>,
     links: Arc<pool::Links>,
 ) -> JoinSet<()> {
-    let Common { client, stores, shutdown, owner } = common;
-    let herald = |name| Herald::new(client.clone(), name);
-    let now: fn() -> Timestamp = Timestamp::now;
-    let guests = || stores.guests.clone();
+    let (stores, shutdown) = (&common.stores, &common.shutdown);
     let mut set = JoinSet::new();
-    let herald_of = herald("innkeeper-workload");
-    let context = workload::Context { client: client.clone(), guests: guests(), herald: herald_of, now };
-    let setup = common.setup("workload", stores.workloads.clone(), queues.workloads, FEW);
-    set.spawn(controller::run(setup, Arc::new(context), workload::reconcile));
-    let context = pool::Context {
-        client: client.clone(),
-        guests: guests(),
-        links,
-        owner: owner.clone(),
-        herald: herald("innkeeper-pool"),
-        now,
-    };
-    let setup = common.setup("pool", stores.pools.clone(), queues.pools, FEW);
-    set.spawn(controller::run(setup, Arc::new(context), pool::reconcile));
-    let context = guest::Context {
-        client: client.clone(),
-        pools: stores.pools.clone(),
-        registry,
-        herald: herald("innkeeper-guest"),
-        patience: Patience::default(),
-        now,
-    };
-    let setup = common.setup("guest", guests(), queues.guests, options.guests_at_once);
-    set.spawn(controller::run(setup, Arc::new(context), guest::reconcile));
-    let scheduler = Scheduler {
-        client: client.clone(),
-        guests: stores.guests.clone(),
-        pools: stores.pools.clone(),
-        namespaces: stores.namespaces.clone(),
-        herald: herald("innkeeper-scheduler"),
-        now,
-        bell: nudges.bell,
-        filled: stores.filled.clone(),
-    };
-    set.spawn(scheduler.run(shutdown.clone()));
+    let (context, stop) = (Arc::new(common.for_workloads()), shutdown.clone());
+    let (store, queue) = (stores.workloads.clone(), queues.workloads);
+    let run = controller::run("workload", store, queue, FEW, context, stop, workload::reconcile);
+    set.spawn(common.when_filled(run));
+    let (context, stop) = (Arc::new(common.for_pools(links)), shutdown.clone());
+    let (store, queue) = (stores.pools.clone(), queues.pools);
+    let run = controller::run("pool", store, queue, FEW, context, stop, pool::reconcile);
+    set.spawn(common.when_filled(run));
+    let (context, stop) = (Arc::new(common.for_guests(registry)), shutdown.clone());
+    let (store, queue, at_once) = (stores.guests.clone(), queues.guests, options.guests_at_once);
+    let run = controller::run("guest", store, queue, at_once, context, stop, guest::reconcile);
+    set.spawn(common.when_filled(run));
+    set.spawn(common.when_filled(common.scheduler(nudges.bell).run(shutdown.clone())));
     set
+}
+
+impl Common {
+    fn when_filled(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        watch::when_filled(self.stores.filled.clone(), self.shutdown.clone(), work)
+    }
+
+    fn herald(&self, controller: &str) -> Herald {
+        Herald::new(self.client.clone(), controller)
+    }
+
+    fn for_workloads(&self) -> workload::Context {
+        workload::Context {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            herald: self.herald("innkeeper-workload"),
+            now: Timestamp::now,
+        }
+    }
+
+    fn for_pools(&self, links: Arc<pool::Links>) -> pool::Context {
+        pool::Context {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            links,
+            owner: self.owner.clone(),
+            herald: self.herald("innkeeper-pool"),
+            now: Timestamp::now,
+        }
+    }
+
+    fn for_guests(&self, registry: Arc<Registry>) -> guest::Context {
+        guest::Context {
+            client: self.client.clone(),
+            pools: self.stores.pools.clone(),
+            registry,
+            herald: self.herald("innkeeper-guest"),
+            patience: Patience::default(),
+            now: Timestamp::now,
+        }
+    }
+
+    fn scheduler(&self, bell: Arc<Notify>) -> Scheduler {
+        Scheduler {
+            client: self.client.clone(),
+            guests: self.stores.guests.clone(),
+            pools: self.stores.pools.clone(),
+            namespaces: self.stores.namespaces.clone(),
+            herald: self.herald("innkeeper-scheduler"),
+            now: Timestamp::now,
+            bell,
+        }
+    }
 }
 
 /// Whose VMs ours are: the cluster's own identity, that of its oldest namespace.

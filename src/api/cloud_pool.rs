@@ -25,6 +25,7 @@ use super::{money::Amount, pricing::Pricing, quantity::Bytes, selector::Selector
     printcolumn(name = "Cordoned", type_ = "boolean", json_path = ".spec.cordoned"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Orphans", type_ = "string", json_path = ".status.orphans[*].providerId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -332,6 +333,10 @@ pub struct CloudPoolStatus {
     /// What is free, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// VMs here that carry this cluster's mark and belong to no Guest, the first twenty of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["providerId".to_string()]))]
+    pub orphans: Vec<OrphanStatus>,
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
@@ -378,6 +383,18 @@ pub struct HostStatus {
     /// How many other VMs run here.
     #[schemars(schema_with = "super::schema::count")]
     pub guests_others: u32,
+}
+
+/// A VM of ours that belongs to no Guest.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanStatus {
+    /// The provider's own id of the VM.
+    pub provider_id: String,
+    /// The guest that it was made for, as NAMESPACE/NAME.
+    pub guest: String,
+    /// Why it is here, and what becomes of it.
+    pub why: String,
 }
 
 /// Memory that a guest takes on a host on top of its own.

@@ -20,6 +20,8 @@ pub enum Kind {
     Reachable,
     /// The pool accepts the credentials.
     CredentialsValid,
+    /// The pool has VMs of ours that belong to no Guest. Present only while it has.
+    OrphansFound,
 }
 
 /// Is it so?

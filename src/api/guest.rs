@@ -33,7 +33,13 @@ use super::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.binding.instanceType", priority = 1),
     printcolumn(name = "Id", type_ = "string", json_path = ".status.providerId", priority = 1),
-    printcolumn(name = "Why", type_ = "string", json_path = ".status.placement.message", priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Placement", type_ = "string", json_path = ".status.placement.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -140,10 +140,7 @@ fn a_guest_that_leaves() {
     // Asked for, never seen: it may still turn up.
     let unseen = erased(leaving(Some(creation()), Sight::Absent));
     let verdict = decide(&unseen);
-    assert_eq!(
-        (name(&verdict.step), verdict.again),
-        ("Rest", Some(SETTLING.checked_sub(Duration::from_secs(10)).unwrap()))
-    );
+    assert_eq!((name(&verdict.step), verdict.again), ("Rest", Some(Duration::from_secs(50))));
     say(&later(unseen, 50), "LetGo", "Deleting");
     let place = |place| Facts { place, ..leaving(Some(seen()), Sight::NotAsked) };
     say(&place(Place::Missing { pool: "xen".into() }), "Rest", "PoolDoesNotAnswer");

@@ -44,16 +44,16 @@ impl<'w> Run<'w> {
     }
 
     /// A write on the condition that the object is still the one that was read.
-    fn write(&mut self, own: OwnStatus) -> Result<(), Stop> {
+    fn write(&mut self, own: &OwnStatus) -> Result<(), Stop> {
         let old = self.guest.status.clone().unwrap_or_default();
-        if own == OwnStatus::of(&old) {
+        if *own == OwnStatus::of(&old) {
             return Ok(());
         }
         let fault = self.world.fault(3);
         if fault == 1 || self.version + 1 != self.world.objects.len() {
             return Err(Stop);
         }
-        let status: GuestStatus = serde_json::from_value(serde_json::to_value(&own).unwrap()).unwrap();
+        let status: GuestStatus = serde_json::from_value(serde_json::to_value(own).unwrap()).unwrap();
         self.guest.status = Some(status);
         self.world.objects.push(Some(self.guest.clone()));
         self.version += 1;
@@ -78,11 +78,11 @@ impl<'w> Run<'w> {
     fn take(&mut self, verdict: &Verdict) -> Result<(), Stop> {
         match &verdict.step {
             Step::Rest | Step::Stop(_) => {
-                self.write(status::after(&self.facts, &verdict.say, None))?;
+                self.write(&status::after(&self.facts, &verdict.say, None))?;
                 Err(Stop)
             }
             Step::Renew => {
-                self.write(status::renewed(&self.facts, &verdict.say, None))?;
+                self.write(&status::renewed(&self.facts, &verdict.say, None))?;
                 Err(Stop)
             }
             Step::LetGo => {
@@ -93,14 +93,14 @@ impl<'w> Run<'w> {
             }
             Step::Create(wish) => {
                 let first = self.facts.subject.creation.is_none();
-                self.write(status::before_creation(&self.facts, &verdict.say, None))?;
+                self.write(&status::before_creation(&self.facts, &verdict.say, None))?;
                 let answer = self.world.create(self.pool(), wish.key.incarnation)?;
                 self.facts.answered = first && answer == Err(ErrorKind::Capacity);
                 self.answered(&verdict.step, answer)
             }
             Step::Start(wish) => {
                 let untouched = self.facts.subject.creation.as_ref().is_none_or(|creation| !creation.started);
-                self.write(status::before_start(&self.facts, &verdict.say, None))?;
+                self.write(&status::before_start(&self.facts, &verdict.say, None))?;
                 let answer = self.world.start(self.pool(), wish.key.incarnation)?;
                 if untouched && answer.as_ref().is_err_and(|kind| decide::means_untouched(*kind)) {
                     self.facts.subject.creation.iter_mut().for_each(|creation| creation.started = false);
@@ -137,13 +137,13 @@ impl<'w> Run<'w> {
         let trouble = trouble(kind);
         let say = decide::after_failure(&self.facts, step, &trouble);
         if decide::is_refusal(&self.facts, step, &trouble) {
-            return self.write(status::refusing(&self.facts, &trouble.message, &say, None));
+            return self.write(&status::refusing(&self.facts, &trouble.message, &say, None));
         }
         let mut own = status::after(&self.facts, &say, None);
         if kind == ErrorKind::UnknownOutcome && matches!(step, Step::Create(_)) {
             own = status::unanswered(own, self.facts.now);
         }
-        self.write(own)?;
+        self.write(&own)?;
         Err(Stop)
     }
 }

@@ -91,7 +91,7 @@ impl World {
                 3 => return Ok(Err(ErrorKind::Unavailable)),
                 _ => {}
             }
-            let late = if matches!(fault, 4 | 5) { i64::from(self.faults.len() as u8 % 59) } else { 0 };
+            let late = if matches!(fault, 4 | 5) { i64::try_from(self.faults.len() % 59).unwrap() } else { 0 };
             let stage = if rents || late == 0 { Stage::Complete } else { Stage::Incomplete };
             let stage = if !rents && fault == 6 { Stage::Incomplete } else { stage };
             let power = if rents { Power::Running } else { Power::Stopped };

@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::Store};
 
+use super::orphans::Orphan;
 use crate::{
     api::Guest,
     provider::{ErrorKind, Inventory},
@@ -19,6 +20,8 @@ pub struct Facts {
     pub bound: HashSet<String>,
     /// What it has, or why that is not known.
     pub inventory: Result<Inventory, Trouble>,
+    /// VMs of ours there that belong to no Guest; `None` where that is not known.
+    pub orphans: Option<Vec<Orphan>>,
 }
 
 /// Why a pool cannot be looked at.
@@ -60,6 +63,8 @@ pub fn count_guests(guests: &Store<Guest>, pool: &str) -> usize {
     guests.state_filter(|guest| is_bound(guest, pool)).len()
 }
 
-fn is_bound(guest: &Guest, pool: &str) -> bool {
-    guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool)
+/// Whether a guest's VM is in this pool or may be. What is bound for an earlier VM has none here any more.
+#[must_use]
+pub fn is_bound(guest: &Guest, pool: &str) -> bool {
+    guest.binding().is_some_and(|binding| binding.pool == pool)
 }

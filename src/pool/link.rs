@@ -54,42 +54,42 @@ impl Links {
         owner: &Owner,
         expected_id: Option<&str>,
     ) -> Result<Arc<dyn Provider>, Trouble> {
-        let mut open = self.open.lock().await;
-        let known = open.get(pool);
-        let secrets = match (secrets, known) {
+        // Not held while connecting: a pool that does not answer must not hold up the others. Each pool has one run at a
+        // time, so nobody else opens or cuts this one meanwhile.
+        let known = self.open.lock().await.get(pool).map(|link| (link.made_from.clone(), Arc::clone(&link.provider)));
+        let secrets = match (secrets, &known) {
             (Ok(secrets), _) => secrets,
-            (Err(_), Some(link)) if link.made_from.0 == *spec => link.made_from.1.clone(),
-            (Err(trouble), _) => {
-                self.registry.set(pool, Entry::Closed(trouble.message.clone()));
-                return Err(trouble);
-            }
+            (Err(_), Some((made_from, _))) if made_from.0 == *spec => made_from.1.clone(),
+            (Err(trouble), _) => return Err(self.failed(pool, known.is_some(), trouble)),
         };
         let made_from = (spec.clone(), secrets);
-        if let Some(link) = known.filter(|link| link.made_from == made_from) {
-            return Ok(Arc::clone(&link.provider));
+        if let Some((_, provider)) = known.as_ref().filter(|(old, _)| *old == made_from) {
+            return Ok(Arc::clone(provider));
         }
         let connection = Connection { secrets: &made_from.1, owner, expected_id };
         let provider = match connect::connect(spec, &connection).await {
             Ok(provider) => provider,
-            Err(trouble) => {
-                // A link that worked until now may still work: it is left until a better one is there.
-                if known.is_none() {
-                    self.registry.set(pool, Entry::Closed(trouble.message.clone()));
-                }
-                return Err(trouble);
-            }
+            Err(trouble) => return Err(self.failed(pool, known.is_some(), trouble)),
         };
         info!(pool, "connected");
         let forwarding = tokio::spawn(self.forward(pool.to_owned(), Arc::clone(&provider)));
         let link = Link { made_from, provider: Arc::clone(&provider), forwarding };
-        let before = open.insert(pool.to_owned(), link);
+        let before = self.open.lock().await.insert(pool.to_owned(), link);
         self.registry.set(pool, Entry::Open(Arc::clone(&provider)));
-        drop(open);
         if let Some(before) = before {
             close(before).await;
         }
         (self.on_pool)(pool);
         Ok(provider)
+    }
+
+    /// A connection as wished could not be had. One that worked until now may still work: it is left until a better one
+    /// is there.
+    fn failed(&self, pool: &str, is_open: bool, trouble: Trouble) -> Trouble {
+        if !is_open {
+            self.registry.set(pool, Entry::Closed(trouble.message.clone()));
+        }
+        trouble
     }
 
     /// Closes the connection to a pool.

@@ -4,7 +4,9 @@ mod connect;
 pub mod facts;
 mod gather;
 mod link;
+pub mod orphans;
 pub mod status;
+mod sweep;
 
 pub use link::Links;
 
@@ -76,15 +78,17 @@ async fn look_after(pool: &CloudPool, context: &Context) -> Result<Action, ApiEr
         apply::add_finalizer(&api, pool, POOL_FINALIZER).await?;
         return Ok(Action::await_change());
     }
-    let facts = gather::gather(pool, context).await;
+    let (facts, provider) = gather::gather(pool, context).await;
     let again = facts.again().unwrap_or(PATROL);
     let own = status::status(pool, &facts);
     if pool.status.as_ref() != Some(&own) {
-        let news = status::news(pool, &own);
         apply::status(&api, pool, manager::POOL, &own).await?;
-        if let Some(news) = news {
+        for news in status::news(pool, &own) {
             context.herald.say(pool, news).await;
         }
+    }
+    if let (Some(provider), Some(orphans)) = (provider, &facts.orphans) {
+        sweep::sweep(context, &*provider, orphans).await?;
     }
     Ok(Action::requeue(again))
 }
@@ -95,6 +99,7 @@ async fn is_empty(pool: &CloudPool, context: &Context) -> Result<bool, ApiError>
         return Ok(false);
     }
     let api: Api<Guest> = Api::all(context.client.clone());
-    let bound = ListParams::default().fields(&format!("spec.binding.pool={}", pool.name_any())).limit(1);
-    Ok(call("look for guests of the pool", api.list(&bound)).await?.items.is_empty())
+    let bound = ListParams::default().fields(&format!("spec.binding.pool={}", pool.name_any()));
+    let found = call("look for guests of the pool", api.list(&bound)).await?;
+    Ok(!found.items.iter().any(|guest| facts::is_bound(guest, &pool.name_any())))
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use crate::{
     api::{
         CloudPool, CloudPoolStatus,
@@ -13,14 +15,23 @@ use crate::{
     runtime::events::News,
 };
 
-use super::facts::{Facts, Trouble};
+use super::{
+    facts::{Facts, Trouble},
+    orphans,
+};
 
 /// What the status should be.
 #[must_use]
 pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     let old = pool.status.clone().unwrap_or_default();
+    let old_orphans = old.orphans.clone();
     let guests = u32::try_from(facts.bound.len()).unwrap_or(u32::MAX);
-    let claims = claims(pool, facts);
+    let mut claims = claims(pool, facts);
+    match &facts.orphans {
+        Some(found) if found.is_empty() => {}
+        Some(found) => claims.push(Claim::yes(Kind::OrphansFound, "NoGuest", orphans::summary(found))),
+        None => claims.extend(condition::find(&old.conditions, Kind::OrphansFound).map(as_before)),
+    }
     let conditions = condition::merge(&old.conditions, &claims, pool.metadata.generation, facts.now);
     let mut status = match &facts.inventory {
         Ok(inventory) => known(pool, inventory, &facts.bound),
@@ -31,11 +42,20 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     status.observed_generation = pool.metadata.generation;
     status.guests = guests;
     status.conditions = conditions;
+    status.orphans = match &facts.orphans {
+        Some(found) => orphans::listed(found),
+        None => old_orphans,
+    };
     status
 }
 
 fn kind(pool: &CloudPool) -> String {
     if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+}
+
+/// What was last known of the orphans, where they cannot be looked for now.
+fn as_before(old: &Condition) -> Claim {
+    Claim::yes(Kind::OrphansFound, old.reason.clone(), old.message.clone())
 }
 
 fn known(pool: &CloudPool, inventory: &Inventory, bound: &HashSet<String>) -> CloudPoolStatus {
@@ -103,7 +123,7 @@ fn claims(pool: &CloudPool, facts: &Facts) -> Vec<Claim> {
     };
     if pool.metadata.deletion_timestamp.is_some() {
         let message = format!(
-            "{} guests still live here; the pool goes when they are gone: delete or scale in their workloads",
+            "the pool goes when its guests are gone, {} for now: delete or scale in their workloads",
             facts.bound.len()
         );
         claims.push(Claim::no(Kind::Ready, "GuestsRemain", message.clone()));
@@ -140,18 +160,28 @@ fn trouble_claims(trouble: &Trouble) -> Vec<Claim> {
             Claim::yes(Kind::Reachable, "Answers", "the provider answers"),
             Claim::no(Kind::CredentialsValid, reason, message),
         ],
+        // Who asks for patience is there.
+        ErrorKind::Throttled => vec![
+            Claim::yes(Kind::Reachable, "Answers", "the provider answers"),
+            Claim::new(Kind::CredentialsValid, condition::Status::Unknown, reason, message),
+        ],
         _ => vec![
             Claim::no(Kind::Reachable, reason, message),
-            Claim::new(Kind::CredentialsValid, condition::Status::Unknown, "NotAsked", "the provider does not answer"),
+            Claim::new(Kind::CredentialsValid, condition::Status::Unknown, "NotAsked", "they were not tried"),
         ],
     }
 }
 
-/// What to announce: only when the pool became ready or ceased to be.
+/// What to announce: that the pool became ready or ceased to be, and VMs of nobody that were not there before.
 #[must_use]
-pub fn news(pool: &CloudPool, own: &CloudPoolStatus) -> Option<News> {
+pub fn news(pool: &CloudPool, own: &CloudPoolStatus) -> Vec<News> {
+    let old = pool.status.as_ref();
+    readiness(old, own).into_iter().chain(new_orphans(old, own)).collect()
+}
+
+fn readiness(old: Option<&CloudPoolStatus>, own: &CloudPoolStatus) -> Option<News> {
     let ready = condition::find(&own.conditions, Kind::Ready)?;
-    let old = pool.status.as_ref().and_then(|status| condition::find(&status.conditions, Kind::Ready));
+    let old = old.and_then(|status| condition::find(&status.conditions, Kind::Ready));
     if old.is_some_and(|old| old.status == ready.status && old.reason == ready.reason) {
         return None;
     }
@@ -163,3 +193,18 @@ pub fn news(pool: &CloudPool, own: &CloudPoolStatus) -> Option<News> {
         note: ready.message.clone(),
     })
 }
+
+fn new_orphans(old: Option<&CloudPoolStatus>, own: &CloudPoolStatus) -> Option<News> {
+    let known = |id: &str| old.is_some_and(|old| old.orphans.iter().any(|orphan| orphan.provider_id == id));
+    let found = condition::find(&own.conditions, Kind::OrphansFound)?;
+    own.orphans.iter().any(|orphan| !known(&orphan.provider_id)).then(|| News {
+        warning: true,
+        reason: "OrphansFound".to_owned(),
+        action: "Observe",
+        note: found.message.clone(),
+    })
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

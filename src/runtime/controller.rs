@@ -18,7 +18,6 @@ use tracing::{debug, warn};
 use super::{
     backoff::{Failures, delay},
     chain,
-    watch::{Filled, all_filled},
 };
 
 /// The writing end of a controller's queue: names objects that need a look.
@@ -47,26 +46,14 @@ pub fn queue<K: Resource<DynamicType = ()>>() -> (Nudge<K>, Queue<K>) {
     (Nudge(sender), Queue(receiver))
 }
 
-/// What a controller is run with.
-pub struct Setup<K: Resource<DynamicType = ()> + 'static> {
-    /// Its name, for the log.
-    pub name: &'static str,
-    /// Its objects as last seen.
-    pub store: Store<K>,
-    /// Set when all stores are filled: what is not in a half-filled one would be taken for gone.
-    pub filled: [Filled; 4],
-    /// Names objects that need a look.
-    pub queue: Queue<K>,
-    /// How many runs there may be at once.
-    pub concurrency: u16,
-    /// When to end.
-    pub shutdown: CancellationToken,
-}
-
-/// Runs a controller until it is to end, and lets the runs that are under way end.
+/// Runs a controller until `shutdown`, and lets the runs that are under way end.
 pub async fn run<K, C, F, E>(
-    setup: Setup<K>,
+    name: &'static str,
+    store: Store<K>,
+    queue: Queue<K>,
+    concurrency: u16,
     context: Arc<C>,
+    shutdown: CancellationToken,
     reconcile: impl Fn(Arc<K>, Arc<C>) -> F + Send + Sync + 'static,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -75,8 +62,6 @@ pub async fn run<K, C, F, E>(
     E: Error + Send + Sync + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    let Setup { name, store, filled, queue, concurrency, shutdown } = setup;
-    tokio::select! { () = all_filled(&filled) => {}, () = shutdown.cancelled() => return }
     let failures = Arc::new(Failures::default());
     let seen = Arc::clone(&failures);
     let run_one = move |object: Arc<K>, context: Arc<C>| -> BoxFuture<'static, Result<Action, E>> {

@@ -19,6 +19,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::SetOnce;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 /// Set when a store is filled for the first time. (Of several tasks that wait for kube's own store, only one is woken.)
@@ -29,6 +30,12 @@ pub async fn all_filled(stores: &[Filled]) {
     for store in stores {
         store.wait().await;
     }
+}
+
+/// Begins the work when all of these stores are filled: what is not in a half-filled store would be taken for gone.
+pub async fn when_filled(stores: [Filled; 4], shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
+    tokio::select! { () = all_filled(&stores) => {}, () = shutdown.cancelled() => return }
+    work.await;
 }
 
 /// Told of each object that was written or is gone, after the store knows it.

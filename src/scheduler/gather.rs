@@ -93,12 +93,13 @@ pub fn picture<'g>(
         .iter()
         .map(|guest| {
             let placement = guest.spec.placement.as_ref();
-            let policy = if let Some((_, policy)) = policies.iter().rev().take(8).find(|(known, _)| *known == placement)
-            {
+            let known = policies.iter().rev().take(8).find(|(known, _)| *known == placement);
+            let policy = if let Some((_, policy)) = known {
                 Arc::clone(policy)
             } else {
-                policies.push((placement, Arc::new(policy(placement))));
-                Arc::clone(&policies[policies.len() - 1].1)
+                let policy = Arc::new(policy(placement));
+                policies.push((placement, Arc::clone(&policy)));
+                policy
             };
             guest_state(guest, policy, assumed, &hosts)
         })

@@ -22,11 +22,7 @@ use tracing::{debug, warn};
 use crate::{
     api::{CloudPool, Guest},
     plan,
-    runtime::{
-        backoff, chain,
-        events::Herald,
-        watch::{Filled, all_filled},
-    },
+    runtime::{backoff, chain, events::Herald},
 };
 
 /// What the scheduler needs.
@@ -45,8 +41,6 @@ pub struct Scheduler {
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
-    /// Set when the stores are filled.
-    pub filled: [Filled; 4],
 }
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
@@ -63,8 +57,6 @@ const OPTIONS: plan::Options = plan::Options {
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        // Decisions on half a picture would be wrong ones.
-        tokio::select! { () = all_filled(&self.filled) => {}, () = shutdown.cancelled() => return }
         let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {

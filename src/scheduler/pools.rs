@@ -151,7 +151,9 @@ pub(super) fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) ->
 pub(super) fn named_hosts(pool: &CloudPool) -> Vec<(String, &HostStatus)> {
     let hosts = pool.status.as_ref().map_or(&[][..], |status| &status.hosts);
     let mut times: HashMap<&str, u32> = HashMap::new();
-    hosts.iter().for_each(|host| *times.entry(&host.name).or_default() += 1);
+    for host in hosts {
+        *times.entry(&host.name).or_default() += 1;
+    }
     let name = |host: &HostStatus| match times.get(host.name.as_str()) {
         Some(1) => host.name.clone(),
         _ => format!("{} ({})", host.name, host.id),

@@ -1,0 +1,113 @@
+//! VMs with our mark that belong to no Guest: what a force-removed finalizer, a late clone, or a provider that forgot and
+//! remembers leaves behind. Pure.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use kube::ResourceExt as _;
+
+use crate::{
+    api::{Guest, cloud_pool::OrphanStatus},
+    provider::{Key, ObservedGuest, Power, Stage},
+};
+
+/// The most that a status lists.
+pub const LISTED: usize = 20;
+
+/// A VM that belongs to no Guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The VM.
+    pub vm: ObservedGuest,
+    /// Why it belongs to none.
+    pub why: Why,
+}
+
+/// Why a VM belongs to no Guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is no Guest of its UID.
+    NoGuest,
+    /// Its Guest has another VM by now.
+    Replaced,
+}
+
+/// The VMs of a pool that belong to no Guest, in the order of their ids. `guests` are all there are, by all means more
+/// than are bound to this pool.
+#[must_use]
+pub fn find(pool: &str, vms: &[ObservedGuest], guests: &[Arc<Guest>]) -> Vec<Orphan> {
+    let by_uid: HashMap<String, &Guest> = guests.iter().filter_map(|guest| Some((guest.uid()?, &**guest))).collect();
+    let why = |vm: &ObservedGuest| match by_uid.get(&vm.key.guest) {
+        None => Some(Why::NoGuest),
+        Some(guest) => is_replaced(pool, vm, guest).then_some(Why::Replaced),
+    };
+    // What is being removed, or is and still shown, needs nobody.
+    let there = vms.iter().filter(|vm| !matches!(vm.power, Power::Terminating | Power::Terminated));
+    let mut orphans: Vec<Orphan> = there.filter_map(|vm| Some(Orphan { vm: vm.clone(), why: why(vm)? })).collect();
+    orphans.sort_by(|a, b| a.vm.provider_id.cmp(&b.vm.provider_id));
+    orphans
+}
+
+fn is_replaced(pool: &str, vm: &ObservedGuest, guest: &Guest) -> bool {
+    let current = guest.incarnation();
+    let elsewhere = guest.binding().is_some_and(|binding| binding.pool != pool);
+    vm.key.incarnation < current || (vm.key.incarnation == current && elsewhere)
+}
+
+/// What may be removed without asking: creations that were never finished, so never started, of guests that are gone.
+/// `alive` are the UIDs of all Guests as the API server itself holds them now, `vms` what the provider itself holds now.
+/// Where a guest that is gone has a finished VM too, somebody must look at both.
+#[must_use]
+pub fn removable(vms: &[ObservedGuest], alive: &BTreeSet<String>) -> Vec<Key> {
+    let finished: HashSet<&str> =
+        vms.iter().filter(|vm| vm.stage == Stage::Complete).map(|vm| vm.key.guest.as_str()).collect();
+    let may_go = |vm: &&ObservedGuest| {
+        vm.stage == Stage::Incomplete
+            && vm.power == Power::Stopped
+            && !finished.contains(vm.key.guest.as_str())
+            && !alive.contains(&vm.key.guest)
+    };
+    vms.iter().filter(may_go).map(|vm| vm.key.clone()).collect()
+}
+
+/// What a status lists.
+#[must_use]
+pub fn listed(orphans: &[Orphan]) -> Vec<OrphanStatus> {
+    let entry = |orphan: &Orphan| OrphanStatus {
+        provider_id: orphan.vm.provider_id.clone(),
+        guest: orphan.vm.key.to_string(),
+        why: match (orphan.why, orphan.vm.stage) {
+            (Why::NoGuest, Stage::Incomplete) => {
+                "its Guest is gone and it was never finished nor started; it is removed"
+            }
+            (Why::NoGuest, Stage::Complete) => {
+                "its Guest is gone and it may hold data; save what is needed and remove it at the provider"
+            }
+            (Why::Replaced, _) => "its Guest has another VM by now; save what is needed and remove it at the provider",
+        }
+        .to_owned(),
+    };
+    orphans.iter().take(LISTED).map(entry).collect()
+}
+
+/// What to say of them, in a sentence.
+#[must_use]
+pub fn summary(orphans: &[Orphan]) -> String {
+    let count = orphans.len();
+    let (noun, verb) = if count == 1 { ("VM", "carries") } else { ("VMs", "carry") };
+    let first: Vec<String> =
+        orphans.iter().take(3).map(|orphan| format!("{} ({})", orphan.vm.provider_id, orphan.vm.key)).collect();
+    let more = count.saturating_sub(first.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "{count} {noun} here {verb} this cluster's mark and belong to no Guest: {}{more}; they take room and may cost \
+         money; status.orphans says what to do with each",
+        first.join(", ")
+    )
+}
+
+#[cfg(test)]
+#[path = "orphans_tests.rs"]
+mod tests;
