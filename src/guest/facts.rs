@@ -80,7 +80,6 @@ impl Subject {
 }
 
 /// What is known of the pool it is bound to.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and the large one is the usual one")]
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "each run has one")]
 pub enum Place {

@@ -5,7 +5,7 @@ use super::super::{
 use super::*;
 use serde_json::json;
 
-fn batch(events: Value, counts: Value) -> Batch {
+fn batch(events: &Value, counts: &Value) -> Batch {
     serde_json::from_value(json!({ "events": events, "valid_ref_counts": counts, "token": "00000000000000000007,0" }))
         .unwrap()
 }
@@ -23,14 +23,14 @@ fn events_change_the_view() {
     let count = pool.vms.len() as u64;
     let vm = complete("u1");
     let add = json!([{ "id": "1", "class": "vm", "operation": "add", "ref": "OpaqueRef:u1", "snapshot": vm_record(&vm, "Running") }]);
-    let applied = batch(add, json!({ "vm": count + 1 })).apply(&mut pool).unwrap();
+    let applied = batch(&add, &json!({ "vm": count + 1 })).apply(&mut pool).unwrap();
     assert!(applied.agrees);
     assert_eq!(pool.vms[&Ref::new("OpaqueRef:u1")].power_state, "Running");
     let guest = Change::Guest { namespace: key().namespace, name: key().name };
     assert_eq!(changes(&applied.effects, &pool, &owner()), [guest.clone(), Change::Pool]);
 
     let del = json!([{ "id": 2, "class": "VM", "operation": "del", "ref": "OpaqueRef:u1" }]);
-    let applied = batch(del, json!({ "VM": count.to_string() })).apply(&mut pool).unwrap();
+    let applied = batch(&del, &json!({ "VM": count.to_string() })).apply(&mut pool).unwrap();
     assert!(applied.agrees && !pool.vms.contains_key(&Ref::new("OpaqueRef:u1")));
     assert_eq!(changes(&applied.effects, &pool, &owner()), [guest, Change::Pool]);
 }
@@ -39,8 +39,8 @@ fn events_change_the_view() {
 fn a_lost_deletion_is_noticed() {
     let mut pool = view([complete("u1")]);
     let fewer = pool.vms.len() as u64 - 1;
-    assert!(!batch(json!([]), json!({ "vm": fewer })).apply(&mut pool).unwrap().agrees);
-    assert!(batch(json!([]), json!({ "vm": fewer + 1, "role": 2291 })).apply(&mut pool).unwrap().agrees);
+    assert!(!batch(&json!([]), &json!({ "vm": fewer })).apply(&mut pool).unwrap().agrees);
+    assert!(batch(&json!([]), &json!({ "vm": fewer + 1, "role": 2291 })).apply(&mut pool).unwrap().agrees);
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn what_is_not_used_is_no_change() {
         json!([{ "class": "host_metrics", "operation": "mod", "ref": metrics.as_str(), "snapshot":
             { "live": live, "memory_total": record.memory_total, "last_updated": "20261122T12:06:05Z" } }])
     };
-    let applied = batch(event(true), json!({})).apply(&mut pool).unwrap();
+    let applied = batch(&event(true), &json!({})).apply(&mut pool).unwrap();
     assert_eq!(applied.effects, [Effect::None]);
     assert!(changes(&applied.effects, &pool, &owner()).is_empty());
-    let applied = batch(event(false), json!({})).apply(&mut pool).unwrap();
+    let applied = batch(&event(false), &json!({})).apply(&mut pool).unwrap();
     assert_eq!(changes(&applied.effects, &pool, &owner()), [Change::Pool]);
 }
 
@@ -70,7 +70,7 @@ fn a_dying_host_concerns_its_guests() {
     let mut pool = view([guest]);
     let event =
         json!([{ "class": "host_metrics", "operation": "mod", "ref": host.1.as_str(), "snapshot": { "live": false } }]);
-    let applied = batch(event, json!({})).apply(&mut pool).unwrap();
+    let applied = batch(&event, &json!({})).apply(&mut pool).unwrap();
     let told = changes(&applied.effects, &pool, &owner());
     assert_eq!(told, [Change::Pool, Change::Guest { namespace: key().namespace, name: key().name }]);
 }
@@ -81,7 +81,7 @@ fn tools_reports_concern_their_guest() {
     let mut pool = view([guest]);
     let event = json!([{ "class": "vm_guest_metrics", "operation": "add", "ref": "OpaqueRef:gm", "snapshot":
         { "networks": { "0/ip": "10.0.0.7" } } }]);
-    let applied = batch(event, json!({})).apply(&mut pool).unwrap();
+    let applied = batch(&event, &json!({})).apply(&mut pool).unwrap();
     assert_eq!(changes(&applied.effects, &pool, &owner()).len(), 1);
 }
 
@@ -94,7 +94,7 @@ fn tasks_are_told_and_not_kept() {
         { "class": "task", "operation": "del", "ref": "OpaqueRef:t2" },
         { "class": "task", "operation": "mod", "ref": "OpaqueRef:t3" },
     ]);
-    let effects = batch(events, json!({})).apply(&mut pool).unwrap().effects;
+    let effects = batch(&events, &json!({})).apply(&mut pool).unwrap().effects;
     assert!(
         matches!(&effects[0], Effect::Task(r, Some(task)) if r.as_str() == "OpaqueRef:t1" && task.status == "success")
     );
@@ -107,5 +107,5 @@ fn tasks_are_told_and_not_kept() {
 fn an_unreadable_record_is_not_an_absent_one() {
     let mut pool = view([]);
     let event = json!([{ "class": "vm", "operation": "mod", "ref": "OpaqueRef:u1", "snapshot": { "uuid": 5 } }]);
-    assert!(batch(event, json!({})).apply(&mut pool).is_err());
+    assert!(batch(&event, &json!({})).apply(&mut pool).is_err());
 }
