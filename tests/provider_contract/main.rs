@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic says what does not hold")]
 
 mod cases;
+#[cfg(feature = "ec2")]
 mod ec2;
 mod harness;
 mod storm;
@@ -29,7 +30,11 @@ use crate::{
 };
 
 fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![Arc::new(ec2::Ec2Driver::default()), Arc::new(xapi::XapiDriver)]
+    vec![
+        #[cfg(feature = "ec2")]
+        Arc::new(ec2::Ec2Driver::default()),
+        Arc::new(xapi::XapiDriver),
+    ]
 }
 
 /// A driver's server is shared by its cases, one after the other, each in an empty world.
