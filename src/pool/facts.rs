@@ -68,3 +68,41 @@ pub fn count_guests(guests: &Store<Guest>, pool: &str) -> usize {
 pub fn is_bound(guest: &Guest, pool: &str) -> bool {
     guest.binding().is_some_and(|binding| binding.pool == pool)
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector, watcher::Event};
+
+    use super::*;
+
+    fn guest(name: &str, pool: &str, binding: u32, incarnation: u32) -> Guest {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "innkeeper.dev/v1alpha1", "kind": "Guest",
+            "metadata": { "name": name, "namespace": "shop", "uid": format!("uid-of-{name}") },
+            "spec": {
+                "workload": "web",
+                "template": { "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "1Gi" } },
+                "binding": { "pool": pool, "incarnation": binding },
+            },
+            "status": { "incarnation": incarnation },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn guests_of_a_pool_are_those_whose_current_vm_is_there() {
+        let (store, mut writer) = reflector::store();
+        let mut unbound = guest("web-3", "xen", 1, 1);
+        unbound.spec.binding = None;
+        let all = [guest("web-0", "xen", 1, 1), guest("web-1", "rent", 1, 1), guest("web-2", "xen", 1, 2), unbound];
+        for guest in all {
+            writer.apply_watcher_event(&Event::Apply(guest));
+        }
+        assert_eq!(bound_guests(&store, "xen"), ["uid-of-web-0".to_owned()].into());
+        assert_eq!(
+            (count_guests(&store, "xen"), count_guests(&store, "rent"), count_guests(&store, "none")),
+            (1, 1, 0)
+        );
+        assert!(is_bound(&guest("web-4", "xen", 3, 2), "xen"), "a status that was lost does not void a binding");
+    }
+}

@@ -96,14 +96,14 @@ pub fn listed(orphans: &[Orphan]) -> Vec<OrphanStatus> {
 #[must_use]
 pub fn summary(orphans: &[Orphan]) -> String {
     let count = orphans.len();
-    let (noun, verb) = if count == 1 { ("VM", "carries") } else { ("VMs", "carry") };
+    let vms = if count == 1 { "VM" } else { "VMs" };
     let first: Vec<String> =
         orphans.iter().take(3).map(|orphan| format!("{} ({})", orphan.vm.provider_id, orphan.vm.key)).collect();
     let more = count.saturating_sub(first.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
-        "{count} {noun} here {verb} this cluster's mark and belong to no Guest: {}{more}; they take room and may cost \
-         money; status.orphans says what to do with each",
+        "{count} {vms} here with this cluster's mark and without a Guest: {}{more}; status.orphans says what to do \
+         about each",
         first.join(", ")
     )
 }
