@@ -5,6 +5,7 @@ pub mod condition;
 pub mod guest;
 pub mod money;
 pub mod names;
+pub mod pool_status;
 pub mod pricing;
 pub mod quantity;
 mod schema;
@@ -12,8 +13,9 @@ pub mod selector;
 pub mod span;
 pub mod virtual_workload;
 
-pub use cloud_pool::{CloudPool, CloudPoolSpec, CloudPoolStatus};
+pub use cloud_pool::{CloudPool, CloudPoolSpec};
 pub use guest::{Guest, GuestSpec, GuestStatus};
+pub use pool_status::CloudPoolStatus;
 pub use virtual_workload::{VirtualWorkload, VirtualWorkloadSpec, VirtualWorkloadStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -8,7 +8,7 @@ use kube::{ResourceExt as _, runtime::reflector::Store};
 use super::orphans::Orphan;
 use crate::{
     api::Guest,
-    provider::{ErrorKind, Inventory},
+    provider::{ErrorKind, Inventory, OfferingAside},
 };
 
 /// What a look at a pool brought.
@@ -22,6 +22,8 @@ pub struct Facts {
     pub inventory: Result<Inventory, Trouble>,
     /// VMs of ours there that belong to no Guest; `None` where that is not known.
     pub orphans: Option<Vec<Orphan>>,
+    /// Types that had no room lately.
+    pub set_aside: Vec<OfferingAside>,
 }
 
 /// Why a pool cannot be looked at.

@@ -31,7 +31,8 @@ pub(super) async fn gather(pool: &CloudPool, context: &Context) -> (Facts, Optio
         None => None,
     };
     let bound = bound_guests(&context.guests, &name);
-    (Facts { now: (context.now)(), bound, inventory, orphans }, provider)
+    let set_aside = provider.as_ref().map(|provider| provider.set_aside()).unwrap_or_default();
+    (Facts { now: (context.now)(), bound, inventory, orphans, set_aside }, provider)
 }
 
 async fn open(pool: &CloudPool, context: &Context) -> Result<Arc<dyn Provider>, Trouble> {

@@ -9,7 +9,7 @@ use std::{
 use kube::ResourceExt as _;
 
 use crate::{
-    api::{Guest, cloud_pool::OrphanStatus},
+    api::{Guest, pool_status::OrphanStatus},
     provider::{Key, ObservedGuest, Power, Stage},
 };
 

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{
         CloudPool, CloudPoolStatus,
-        cloud_pool::{HostStatus, OverheadStatus, ProviderStatus},
         condition::{self, Claim, Kind},
+        pool_status::{HostStatus, OverheadStatus, ProviderStatus, SetAside},
         quantity::Bytes,
     },
-    provider::{ErrorKind, HostInventory, Inventory},
+    provider::{ErrorKind, HostInventory, Inventory, OfferingAside},
     runtime::events::News,
 };
 
@@ -24,7 +25,7 @@ use super::{
 #[must_use]
 pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     let old = pool.status.clone().unwrap_or_default();
-    let old_orphans = old.orphans.clone();
+    let (old_orphans, old_aside) = (old.orphans.clone(), old.set_aside.clone());
     let guests = u32::try_from(facts.bound.len()).unwrap_or(u32::MAX);
     let mut claims = claims(pool, facts);
     match &facts.orphans {
@@ -42,11 +43,32 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     status.observed_generation = pool.metadata.generation;
     status.guests = guests;
     status.conditions = conditions;
+    status.set_aside = set_aside(&old_aside, facts);
     status.orphans = match &facts.orphans {
         Some(found) => orphans::listed(found),
         None => old_orphans,
     };
     status
+}
+
+/// Types that are set aside. A time that was told before is kept while it is about the same: the provider counts in time
+/// that is left, and a status that changes with every look would be written with every look.
+fn set_aside(old: &[SetAside], facts: &Facts) -> Vec<SetAside> {
+    const SAME: SignedDuration = SignedDuration::from_secs(5);
+    let entry = |aside: &OfferingAside| {
+        let until = facts.now.checked_add(aside.remaining).unwrap_or(facts.now);
+        let known = old.iter().find(|known| {
+            (&known.instance_type, &known.zone) == (&aside.instance_type, &aside.zone)
+                && known.until.0.duration_since(until).abs() < SAME
+        });
+        SetAside {
+            instance_type: aside.instance_type.clone(),
+            zone: aside.zone.clone(),
+            until: known.map_or_else(|| Time(until), |known| known.until.clone()),
+            code: aside.code.clone(),
+        }
+    };
+    facts.set_aside.iter().map(entry).collect()
 }
 
 fn kind(pool: &CloudPool) -> String {

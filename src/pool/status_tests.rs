@@ -54,7 +54,7 @@ fn inventory() -> Inventory {
 }
 
 fn facts(inventory: Result<Inventory, Trouble>) -> Facts {
-    Facts { now: at(0), bound: ["ours".to_owned()].into(), inventory, orphans: Some(Vec::new()) }
+    Facts { now: at(0), bound: ["ours".to_owned()].into(), inventory, orphans: Some(Vec::new()), set_aside: Vec::new() }
 }
 
 fn down(kind: ErrorKind) -> Facts {
@@ -195,4 +195,26 @@ fn a_pool_is_announced_when_it_becomes_ready_and_when_it_ceases_to_be() {
     let lost = status(&with(well.clone()), &down(ErrorKind::Unavailable));
     let second = news(&with(well), &lost);
     assert_eq!((second[0].warning, second[0].reason.as_str()), (true, "PoolNotReady"));
+}
+
+#[test]
+fn types_without_room_keep_their_time_while_it_is_about_the_same() {
+    let aside = |seconds| OfferingAside {
+        instance_type: "t3.small".into(),
+        zone: None,
+        remaining: std::time::Duration::from_secs(seconds),
+        code: "InsufficientInstanceCapacity".into(),
+    };
+    let mut pool = pool();
+    let mut facts = facts(Ok(inventory()));
+    facts.set_aside = vec![aside(180)];
+    pool.status = Some(status(&pool, &facts));
+    let first = pool.status.clone().unwrap().set_aside;
+    assert_eq!((first[0].instance_type.as_str(), first[0].until.0), ("t3.small", at(180)));
+    facts.set_aside = vec![aside(178)];
+    assert_eq!(status(&pool, &facts).set_aside, first);
+    facts.set_aside = vec![aside(360)];
+    assert_eq!(status(&pool, &facts).set_aside[0].until.0, at(360));
+    facts.set_aside.clear();
+    assert!(status(&pool, &facts).set_aside.is_empty());
 }

@@ -4,7 +4,7 @@ use super::{
     super::pools::{DEFAULT_OVERCOMMIT, overcommit, plan_host},
     *,
 };
-use crate::api::cloud_pool::HostStatus;
+use crate::api::pool_status::HostStatus;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 

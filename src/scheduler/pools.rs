@@ -8,10 +8,11 @@ use rust_decimal::Decimal;
 use super::policy::{effect, selector};
 use crate::{
     api::{
-        CloudPool,
-        cloud_pool::{CloudPoolSpec, CloudPoolStatus, HostStatus, Taint},
+        CloudPool, CloudPoolStatus,
+        cloud_pool::{CloudPoolSpec, Taint},
         condition::{self, Kind},
         money::Money,
+        pool_status::HostStatus,
         pricing::{InstanceType, Pricing},
     },
     plan,
@@ -118,7 +119,11 @@ fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) ->
             memory: offer.memory,
             hourly: Money { amount: offer.hourly, currency: paid.currency },
             available: true,
-            backed_off_until: None,
+            backed_off_until: status
+                .set_aside
+                .iter()
+                .find(|aside| aside.instance_type == offer.name && aside.zone.is_none())
+                .map(|aside| aside.until.0),
             dedicated: false,
         };
         return plan::Capacity::Offerings(paid.instance_types.iter().map(offering).collect());

@@ -138,7 +138,9 @@ async fn tidy(provider: Weak<XapiProvider>, mut changes: BoxStream<'static, Chan
 #[async_trait]
 impl Provider for XapiProvider {
     async fn inventory(&self) -> Result<Inventory> {
-        let view = self.view(Freshness::Cached, "read the pool").await?;
+        let act = "read the pool";
+        self.client.sessions.not_closed().during(act)?;
+        let view = self.view(Freshness::Cached, act).await?;
         inventory::inventory(&view, &self.owner)
     }
 

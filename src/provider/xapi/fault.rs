@@ -110,6 +110,8 @@ const KINDS: [(ErrorKind, &[&str]); 5] = [
             "HOST_STILL_BOOTING",
             "INTERNAL_ERROR",
             "NOT_SUPPORTED_DURING_UPGRADE",
+            // Somebody provisioned the clone between our look and our call: the next look shows it.
+            "ONLY_PROVISION_TEMPLATE",
             "OTHER_OPERATION_IN_PROGRESS",
             "SR_HAS_NO_PBDS",
             "SR_NOT_ATTACHED",

@@ -139,6 +139,11 @@ impl Sessions {
         }
     }
 
+    /// An error once the connection was closed: what was remembered until then is not kept up to date any more.
+    pub(super) fn not_closed(&self) -> Result<(), CallError> {
+        if matches!(self.current(), Current::Closed) { Err(CallError::Closed) } else { Ok(()) }
+    }
+
     /// Whether this is the session in use.
     pub(super) fn is_current(&self, link: &Link) -> bool {
         matches!(self.current(), Current::Link(current) if current.epoch == link.epoch)
