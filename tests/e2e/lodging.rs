@@ -66,7 +66,7 @@ fn guests_are_lodged_overflow_and_leave_without_a_trace() {
         let conditions = pool["status"]["conditions"].as_array().unwrap().clone();
         conditions.into_iter().find(|condition| condition["type"] == "Ready" && condition["reason"] == "GuestsRemain")
     });
-    assert!(ready["message"].as_str().unwrap().contains("2 guests"), "{ready}");
+    assert!(ready["message"].as_str().unwrap().contains("2 for now"), "{ready}");
     assert_eq!(truth.xen_vms().len(), 2);
 
     stack.kubectl(&["delete", "vw", "web", "--timeout=60s"]);
