@@ -25,7 +25,7 @@ use crate::{
         call,
         controller::{self, Nudge, Queue, queue},
         events::Herald,
-        watch::{self, Filled, Listener, Seen, all_filled, follow},
+        watch::{self, Filled, Listener, all_filled, follow},
     },
     scheduler::Scheduler,
     serve::{self, Readiness, ServeError},
@@ -214,12 +214,9 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         to.workloads.look_at(ObjectRef::from_obj(workload));
     });
     let to = nudges.clone();
-    let seen = Seen::default();
     let on_guest: Listener<Guest> = Box::new(move |guest| {
-        // Most changes of a guest are its controller's own status: they need no answer from it.
-        if seen.is_new_wish(guest) {
-            to.guests.look_at(ObjectRef::from_obj(guest));
-        }
+        // Also when only its status changed: the last write of an operator that was killed may land after our first look.
+        to.guests.look_at(ObjectRef::from_obj(guest));
         to.workloads.look_at(ObjectRef::new(&guest.spec.workload).within(&guest.namespace().unwrap_or_default()));
         if let Some(binding) = &guest.spec.binding {
             to.pools.look_at(ObjectRef::new(&binding.pool));

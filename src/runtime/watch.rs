@@ -1,12 +1,7 @@
 //! One watch for each kind, shared by all controllers: a store that they read, and a call to each listener when an object
 //! was written or is gone. (kube's own shared streams say nothing of deletions.)
 
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, fmt::Debug, hash::Hash, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::{
@@ -72,39 +67,6 @@ where
     }
 }
 
-/// What was last seen of what users and other controllers wish of each object: everything but its status.
-#[derive(Debug, Default)]
-pub struct Seen(Mutex<HashMap<String, Wish>>);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Wish {
-    generation: Option<i64>,
-    deleting: bool,
-    finalizers: Vec<String>,
-}
-
-impl Seen {
-    /// Whether there is more to it than a new status since the last time.
-    pub fn is_new_wish<K: Resource>(&self, object: &K) -> bool {
-        let meta = object.meta();
-        let wish = Wish {
-            generation: meta.generation,
-            deleting: meta.deletion_timestamp.is_some(),
-            finalizers: meta.finalizers.clone().unwrap_or_default(),
-        };
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = meta.uid.clone().unwrap_or_default();
-        if wish.deleting && wish.finalizers.is_empty() {
-            // Its last event.
-            return seen.remove(&uid).is_none_or(|before| before != wish);
-        }
-        seen.get(&uid) != Some(&wish) && {
-            seen.insert(uid, wish);
-            true
-        }
-    }
-}
-
 fn snapshot<K>(store: &Store<K>) -> HashMap<ObjectRef<K>, Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -115,48 +77,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-    use kube::api::ObjectMeta;
-
     use super::*;
-
-    fn object(uid: &str, generation: i64, finalizers: &[&str]) -> ConfigMap {
-        let metadata = ObjectMeta {
-            uid: Some(uid.into()),
-            generation: Some(generation),
-            finalizers: Some(finalizers.iter().map(ToString::to_string).collect()),
-            ..ObjectMeta::default()
-        };
-        ConfigMap { metadata, ..ConfigMap::default() }
-    }
-
-    fn deleted(mut object: ConfigMap) -> ConfigMap {
-        object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        object
-    }
-
-    #[test]
-    fn a_new_status_is_no_new_wish() {
-        let seen = Seen::default();
-        assert!(seen.is_new_wish(&object("a", 1, &["f"])));
-        let mut same = object("a", 1, &["f"]);
-        same.metadata.resource_version = Some("2".into());
-        assert!(!seen.is_new_wish(&same));
-        assert!(seen.is_new_wish(&object("a", 2, &["f"])), "the spec changed");
-        assert!(seen.is_new_wish(&object("a", 2, &["f", "g"])), "somebody holds on to it");
-        assert!(seen.is_new_wish(&object("b", 2, &["f"])), "another object");
-        assert!(!seen.is_new_wish(&object("a", 2, &["f", "g"])));
-    }
-
-    #[test]
-    fn a_deletion_is_a_wish_and_the_end_is_forgotten() {
-        let seen = Seen::default();
-        assert!(seen.is_new_wish(&object("a", 1, &["f"])));
-        assert!(seen.is_new_wish(&deleted(object("a", 2, &["f"]))));
-        assert!(!seen.is_new_wish(&deleted(object("a", 2, &["f"]))));
-        assert!(seen.is_new_wish(&deleted(object("a", 2, &[]))), "its last event");
-        assert!(seen.0.lock().unwrap().is_empty(), "nothing is kept of what is gone");
-    }
 
     #[tokio::test]
     async fn all_stores_are_waited_for() {

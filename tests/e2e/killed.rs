@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    stack::{Process, Stack, until},
+    stack::{Process, Stack},
     truth::Truth,
 };
 
@@ -43,14 +43,14 @@ fn killed_at_ten_moments_it_ends_the_same() {
         }
         for &(method, times) in moments {
             let wanted = count(&before, method) + times;
-            until(&format!("{method} is called {times} times"), SOON, || {
+            stack.until(&format!("{method} is called {times} times"), SOON, || {
                 (count(&truth.calls(), method) >= wanted).then_some(())
             });
             operator = killed_and_restarted(&stack, operator);
             kills += 1;
         }
         match guests {
-            0 => until("the guests are gone", SOON, || stack.guests().is_empty().then_some(())),
+            0 => stack.until("the guests are gone", SOON, || stack.guests().is_empty().then_some(())),
             guests => drop(stack.wait_for_guests(guests, SOON)),
         }
         let truly = truth.xen_vms().len() + truth.instances().len();

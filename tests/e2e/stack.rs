@@ -204,6 +204,23 @@ impl Stack {
         panic!("expected {number} running guests within {} s; there are: {seen:#?}", within.as_secs());
     }
 
+    /// Tries until there is an answer; a failure tells what the guests and the operator say.
+    #[track_caller]
+    pub fn until<T>(&self, what: &str, within: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(value) = attempt() {
+                return value;
+            }
+            if Instant::now() >= deadline {
+                let (guests, log) = (self.guests(), self.operator_log());
+                let tail: Vec<&str> = log.lines().rev().take(60).collect();
+                panic!("{what}: not within {} s; guests: {guests:#?}; log, newest first: {tail:#?}", within.as_secs());
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
     /// Starts the operator and waits until it is ready; says how long that took.
     pub fn operator(&self) -> (Process, Duration) {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
