@@ -15,12 +15,17 @@ type Moment = (&'static str, u64);
 /// A VM that may have been started already is started wherever its pool has room, with another call than the first time.
 const START: &str = "VM.start_on|VM.start";
 
+/// Where a guest goes after a kill may differ: a VM that was restarted elsewhere may have taken another's room.
+const MAKE: &str = "RunInstances|VM.clone";
+/// Likewise which provider has the last two.
+const REMOVE: &str = "TerminateInstances|VM.destroy";
+
 /// The stages: what the user does, how many guests that makes, and when the operator dies meanwhile.
 const STAGES: [(&[&str], usize, &[Moment]); 4] = [
     (&[], 6, &[("VM.clone", 1), ("VM.provision", 1), (START, 1), (START, 3), ("RunInstances", 1)]),
-    (&["scale", "vw/web", "--replicas=8"], 8, &[("RunInstances", 1), ("RunInstances", 2)]),
+    (&["scale", "vw/web", "--replicas=8"], 8, &[(MAKE, 1), (MAKE, 2)]),
     (&["scale", "vw/web", "--replicas=2"], 2, &[("TerminateInstances", 1), ("VM.hard_shutdown", 1)]),
-    (&["delete", "vw/web", "--wait=false"], 0, &[("VM.destroy", 1)]),
+    (&["delete", "vw/web", "--wait=false"], 0, &[(REMOVE, 1)]),
 ];
 
 /// How often a call, or one of several, was made, synchronous or not.
