@@ -55,6 +55,11 @@ pub struct CloudPoolSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub networks: Vec<NamedResource>,
+    /// The pool's storage by logical name: a XAPI SR's uuid or unique name, an EC2 volume type such as `gp3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub storage: Vec<NamedResource>,
     /// What data may be kept here. A workload that asks for a class or a certificate goes only where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_protection: Option<DataProtection>,
@@ -73,6 +78,14 @@ pub struct CloudPoolSpec {
     /// No new guests; those that are here stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cordoned: bool,
+    /// Its guests are to go elsewhere, as their `mobility` allows; no new ones come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
+    /// An administrator's word that nothing runs in the pool any more and that nothing will start there by itself: the
+    /// hosts are off or cut off from storage and network. Guests with `onPoolLost: RecreateIfFenced` are then made
+    /// anew elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fenced: bool,
 }
 
 /// The provider. Exactly one field is set.

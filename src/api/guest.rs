@@ -5,8 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    care::{Adoption, DeletionPolicy, Hold, ManagementPolicy, Mobility, Move},
     money::Money,
-    virtual_workload::{GuestTemplate, Placement},
+    template::GuestTemplate,
+    virtual_workload::Placement,
 };
 
 /// One virtual machine. Guests are made by the operator for a `VirtualWorkload`.
@@ -58,6 +60,28 @@ pub struct GuestSpec {
     /// Where it may live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// How it may be moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mobility: Option<Mobility>,
+    /// What the operator may do with its VM.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub management_policies: Vec<ManagementPolicy>,
+    /// The VM that it becomes as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adoption>,
+    /// What becomes of its VM when it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Reasons why its VM may not be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub holds: Vec<Hold>,
+    /// Where it is to go from where it is bound to: the scheduler's decision, carried out by the guest controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relocation: Option<Relocation>,
     /// Where it lives: the scheduler's decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
@@ -96,6 +120,30 @@ pub struct Binding {
     /// The type to rent, where the pool rents out types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
+    /// The zone to rent in, where the placement chose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// It is rented at the price of capacity that the provider can take back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spot: bool,
+}
+
+/// Where a guest is to go. It counts for one incarnation only.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Relocation {
+    /// Which VM of this guest is to go; see `status.incarnation`.
+    #[schemars(schema_with = "super::schema::count")]
+    pub incarnation: u32,
+    /// How.
+    pub kind: Move,
+    /// Id of the host to go to, where it goes live. A VM that is made anew is placed when the old one is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Why, for people.
+    pub reason: String,
+    /// When it was decided.
+    pub decided_at: Time,
 }
 
 /// The life of a guest in one word, for people. Programs look at conditions.

@@ -1,5 +1,6 @@
 //! The vocabulary: the kinds that users write, and the values they are made of. No I/O.
 
+pub mod care;
 pub mod cloud_pool;
 pub mod condition;
 pub mod guest;
@@ -11,6 +12,7 @@ pub mod quantity;
 mod schema;
 pub mod selector;
 pub mod span;
+pub mod template;
 pub mod virtual_workload;
 
 pub use cloud_pool::{CloudPool, CloudPoolSpec};

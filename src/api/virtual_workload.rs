@@ -5,11 +5,12 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    care::{Adoption, DeletionPolicy, Hold, ManagementPolicy, Mobility},
     cloud_pool::{Name, TaintEffect},
     money::Money,
-    quantity::Bytes,
     selector::Selector,
     span::Span,
+    template::GuestTemplate,
 };
 
 /// A number of like guests, and the rules for where they may live.
@@ -55,74 +56,28 @@ pub struct VirtualWorkloadSpec {
     /// Where guests may live. Left out: in any pool, owned hardware first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
-}
-
-/// What a guest is.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.image == oldSelf.image")
-        .message("the image of running guests cannot be changed; make a new VirtualWorkload with the new image"),
-    validation = Rule::new("self.size == oldSelf.size")
-        .message("the size of running guests cannot be changed; make a new VirtualWorkload with the new size"),
-    validation = Rule::new("has(self.networks) == has(oldSelf.networks) && (!has(self.networks) || self.networks == oldSelf.networks)")
-        .message("the networks of running guests cannot be changed; make a new VirtualWorkload with the new networks")
-)]
-pub struct GuestTemplate {
-    /// What it boots from.
-    pub image: ImageReference,
-    /// How large it is.
-    pub size: Size,
-    /// The networks it is attached to, in the order of its cards. Left out: what the provider gives by default.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 7))]
-    pub networks: Vec<NetworkReference>,
-    /// Whether it should run. Left out: `Running`.
+    /// How guests may be moved once they live somewhere. Left out: live, within their pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_state: Option<PowerState>,
-}
-
-/// An image by its logical name.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageReference {
-    /// A name of the `images` of `CloudPools`. A pool without it is not eligible.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-}
-
-/// A network by its logical name.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct NetworkReference {
-    /// A name of the `networks` of `CloudPools`. A pool without it is not eligible.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-}
-
-/// How large a guest is.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Size {
-    /// Virtual processors.
-    #[schemars(schema_with = "super::schema::vcpus")]
-    pub vcpus: u32,
-    /// Memory that the guest sees.
-    #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('128Mi')) >= 0")
-            .message("memory is too small for a guest; write it with a unit, at least 128Mi, for example 4Gi")
-    )]
-    pub memory: Bytes,
-}
-
-/// Whether a guest should run.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema)]
-pub enum PowerState {
-    /// It should run.
-    #[default]
-    Running,
-    /// It should be off, with its disks kept.
-    Stopped,
+    pub mobility: Option<Mobility>,
+    /// What the operator may do with the VMs. Left out: everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub management_policies: Vec<ManagementPolicy>,
+    /// VMs that are there already and become guests as they are, without a restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["ordinal".to_string()]))]
+    pub adopt: Vec<Adoption>,
+    /// What becomes of a VM when its guest is deleted. Left out: `Delete`, and `Retain` for a VM that was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Reasons why no VM of the workload may be removed, whatever else is written. While there is one, guests that are
+    /// deleted wait, none is replaced, and providers that can protect a VM against removal do so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub holds: Vec<Hold>,
 }
 
 /// Where guests may live.
@@ -166,6 +121,12 @@ pub struct Placement {
     /// When owned hardware is full. Left out: overflow to the cheapest pool after two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
+    /// Whether capacity may be rented that its provider can take back at short notice, at a lower price. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotPolicy>,
+    /// What happens to guests whose pool does not answer any more. Left out: they wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_pool_lost: Option<OnPoolLost>,
     /// What is best among the places that are allowed. Left out: `Cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
@@ -300,6 +261,48 @@ pub struct Burst {
     /// How long a guest waits for room on owned hardware first. Left out: two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Span>,
+    /// Whether guests that overflowed come home again. Left out: they stay. A guest comes home only as `mobility` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_home: Option<ReturnHome>,
+}
+
+/// When guests that overflowed come home again.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReturnHome {
+    /// For how long there must have been room at home. Left out: one hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Span>,
+}
+
+/// Whether capacity may be rented that its provider can take back.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum SpotPolicy {
+    /// Never.
+    Never,
+    /// Where it is cheaper. A guest that is interrupted is made anew, with new disks.
+    Allowed,
+}
+
+/// What happens to guests whose pool does not answer any more.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OnPoolLost {
+    /// What to do.
+    pub action: PoolLostAction,
+    /// For how long the pool must have been silent. Left out: ten minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Span>,
+}
+
+/// What to do with guests whose pool does not answer any more.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum PoolLostAction {
+    /// They wait until it answers.
+    Wait,
+    /// They are made anew elsewhere, with new disks, once an administrator has said with `fenced: true` on the pool that
+    /// nothing runs there any more.
+    RecreateIfFenced,
 }
 
 /// Whether guests may go to pools that are paid by use.

@@ -18,7 +18,7 @@ use snafu::{ResultExt, Snafu};
 
 use super::table;
 use crate::{
-    api::{CloudPool, Guest, VirtualWorkload},
+    api::{CloudPool, Guest, GuestSpec, VirtualWorkload},
     plan::{self, Plan},
     runtime::{
         ApiError, call,
@@ -205,10 +205,9 @@ impl Objects {
         for ((namespace, name), workload) in &self.workloads {
             for ordinal in 0..workload.spec.replicas {
                 let key = (namespace.clone(), format!("{name}-{ordinal}"));
-                let guest = guests.entry(key.clone()).or_insert_with(|| new_guest(&key, workload, now));
-                let binding = guest.spec.binding.take();
-                guest.spec = decide::wished(workload);
-                guest.spec.binding = binding;
+                let guest = guests.entry(key.clone()).or_insert_with(|| new_guest(&key, workload, ordinal, now));
+                let GuestSpec { relocation, binding, .. } = guest.spec.clone();
+                guest.spec = GuestSpec { relocation, binding, ..decide::wished(workload, ordinal) };
             }
         }
         let stays = |(namespace, name): &(String, String), guest: &Guest| {
@@ -221,8 +220,8 @@ impl Objects {
     }
 }
 
-fn new_guest((namespace, name): &(String, String), workload: &VirtualWorkload, now: Timestamp) -> Guest {
-    let mut guest = Guest::new(name, decide::wished(workload));
+fn new_guest((namespace, name): &(String, String), workload: &VirtualWorkload, ordinal: u32, now: Timestamp) -> Guest {
+    let mut guest = Guest::new(name, decide::wished(workload, ordinal));
     guest.metadata.namespace = Some(namespace.clone());
     guest.metadata.uid = Some(format!("{namespace}/{name}"));
     guest.metadata.creation_timestamp = Some(Time(now));

@@ -89,7 +89,7 @@ impl Run<'_> {
             }
             Step::Stop(key) => {
                 let answer = match self.provider() {
-                    Ok(provider) => provider.stop(key, StopMode::Soft).await,
+                    Ok(provider) => provider.stop(key, StopMode::USUAL).await,
                     Err(closed) => Err(closed),
                 };
                 self.seen(verdict.step.clone(), answer, "Stopped", "Stop").await

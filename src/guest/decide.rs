@@ -12,7 +12,7 @@ use super::{
     say::{self, Say},
 };
 use crate::{
-    api::virtual_workload::PowerState,
+    api::template::PowerState,
     provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, Stage},
 };
 
@@ -274,6 +274,10 @@ fn run(facts: &Facts, pool: &str, wish: &Result<GuestWish, String>, vm: &Observe
             }
             Err(why) => Verdict::rest(say::stalled(&facts.subject, "WishNotPossible", why)),
         },
+        (PowerState::Suspended, Power::Suspended | Power::Stopped) => Verdict::rest(say::stopped(pool)),
+        (PowerState::Suspended, Power::Running | Power::Paused) => {
+            Verdict::rest(say::stalled(&facts.subject, "WishNotPossible", "this version cannot put guests to sleep"))
+        }
         (PowerState::Stopped, Power::Running | Power::Suspended | Power::Paused) => Verdict::go(
             Step::Stop(facts.subject.key.clone()),
             say::under_way(PowerState::Stopped, pool, "its VM is being stopped"),

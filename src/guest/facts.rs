@@ -10,7 +10,7 @@ use crate::{
         Guest, GuestStatus,
         guest::{Binding, Creation},
         names::GUEST_FINALIZER,
-        virtual_workload::PowerState,
+        template::PowerState,
     },
     provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
@@ -110,6 +110,7 @@ pub enum Place {
 
 /// What is known of its VM.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "each run has one")]
 pub enum Sight {
     /// The provider was not asked, because there is none to ask.
     NotAsked,

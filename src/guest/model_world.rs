@@ -187,7 +187,14 @@ impl World {
         let refused = |pool: &&str| status.refusals.iter().any(|r| r.pool == **pool && r.until.0 > at(self.now));
         let Some(pool) = POOLS.iter().cycle().skip(self.liked).take(2).find(|pool| !refused(pool)) else { return };
         let rented = (*pool == "rent").then(|| "t3.small".to_owned());
-        guest.spec.binding = Some(Binding { pool: (*pool).to_owned(), incarnation, host: None, instance_type: rented });
+        guest.spec.binding = Some(Binding {
+            pool: (*pool).to_owned(),
+            incarnation,
+            host: None,
+            instance_type: rented,
+            zone: None,
+            spot: false,
+        });
         self.objects.push(Some(guest));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     api::{
         condition::{Claim, Kind},
         guest::Phase,
-        virtual_workload::PowerState,
+        template::PowerState,
     },
     provider::ObservedGuest,
 };
@@ -52,7 +52,9 @@ pub(super) fn creating(pool: &str, what: &str) -> Say {
 pub(super) fn under_way(wanted: PowerState, pool: &str, what: &str) -> Say {
     match wanted {
         PowerState::Running => working(Phase::Creating, "Starting", &format!("{what} ({pool})")),
-        PowerState::Stopped => working(Phase::Stopping, "Stopping", &format!("{what} ({pool})")),
+        PowerState::Stopped | PowerState::Suspended => {
+            working(Phase::Stopping, "Stopping", &format!("{what} ({pool})"))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         guest::{Binding, Creation},
         names::GUEST_FINALIZER,
         quantity::Bytes,
-        virtual_workload::{GuestTemplate, ImageReference, PowerState, Size},
+        template::{GuestTemplate, ImageReference, PowerState, Size},
     },
     provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, Stage},
 };
@@ -31,31 +31,15 @@ pub fn key(incarnation: u32) -> Key {
 }
 
 pub fn wish(incarnation: u32) -> GuestWish {
-    GuestWish {
-        key: key(incarnation),
-        image: "uuid-of-debian".into(),
-        vcpus: 2,
-        memory: Bytes(1 << 32),
-        networks: Vec::new(),
-        instance_type: None,
-        zone: None,
-        host: Some("host-a".into()),
-    }
+    GuestWish { host: Some("host-a".into()), ..GuestWish::new(key(incarnation), "uuid-of-debian", 2, Bytes(1 << 32)) }
 }
 
 /// A complete VM of the second incarnation, which is the current one in these tests.
 pub fn vm(power: Power) -> ObservedGuest {
     ObservedGuest {
-        key: key(2),
-        provider_id: "vm-2".into(),
-        stage: Stage::Complete,
-        power,
         host: (power == Power::Running).then(|| "xen1".into()),
-        instance_type: None,
         vcpus: Some(2),
-        memory: None,
-        addresses: Vec::new(),
-        busy: false,
+        ..ObservedGuest::new(key(2), "vm-2", Stage::Complete, power)
     }
 }
 
@@ -85,7 +69,14 @@ pub fn seen() -> Creation {
 }
 
 pub fn binding() -> Binding {
-    Binding { pool: "xen".into(), incarnation: 2, host: Some("host-a".into()), instance_type: None }
+    Binding {
+        pool: "xen".into(),
+        incarnation: 2,
+        host: Some("host-a".into()),
+        instance_type: None,
+        zone: None,
+        spot: false,
+    }
 }
 
 pub fn trouble(kind: ErrorKind) -> Trouble {
@@ -107,10 +98,21 @@ pub fn guest() -> Guest {
             template: GuestTemplate {
                 image: ImageReference { name: "debian-12".into() },
                 size: Size { vcpus: 2, memory: Bytes(1 << 32) },
+                root_disk: None,
+                disks: Vec::new(),
                 networks: Vec::new(),
+                cloud_init: None,
                 power_state: None,
+                shutdown: None,
+                restart_at: None,
             },
             placement: None,
+            mobility: None,
+            management_policies: Vec::new(),
+            adopt: None,
+            deletion_policy: None,
+            holds: Vec::new(),
+            relocation: None,
             binding: Some(binding()),
         },
         status: Some(GuestStatus { incarnation: Some(2), ..GuestStatus::default() }),

@@ -12,15 +12,14 @@ pub fn resolve(guest: &Guest, key: &Key, binding: &Binding, pool: &CloudPool) ->
         let provider_id = named(&pool.spec.networks, &network.name, "networks", &binding.pool)?;
         Ok(Network { name: network.name.clone(), provider_id })
     });
+    let image = named(&pool.spec.images, &template.image.name, "images", &binding.pool)?;
     Ok(GuestWish {
-        key: key.clone(),
-        image: named(&pool.spec.images, &template.image.name, "images", &binding.pool)?,
-        vcpus: template.size.vcpus,
-        memory: template.size.memory,
         networks: networks.collect::<Result<_, String>>()?,
         instance_type: binding.instance_type.clone(),
-        zone: None,
+        zone: binding.zone.clone(),
+        spot: binding.spot,
         host: binding.host.clone(),
+        ..GuestWish::new(key.clone(), image, template.size.vcpus, template.size.memory)
     })
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    api::virtual_workload::NetworkReference,
+    api::template::NetworkReference,
     guest::testing::{binding, guest, key},
 };
 

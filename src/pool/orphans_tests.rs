@@ -2,17 +2,10 @@ use super::*;
 use crate::api::quantity::Bytes;
 
 fn vm(uid: &str, incarnation: u32, stage: Stage) -> ObservedGuest {
+    let key = Key { guest: uid.into(), incarnation, namespace: "shop".into(), name: "web-0".into() };
     ObservedGuest {
-        key: Key { guest: uid.into(), incarnation, namespace: "shop".into(), name: "web-0".into() },
-        provider_id: format!("vm-{uid}-{incarnation}"),
-        stage,
-        power: Power::Stopped,
-        host: None,
-        instance_type: None,
-        vcpus: None,
         memory: Some(Bytes(1)),
-        addresses: Vec::new(),
-        busy: false,
+        ..ObservedGuest::new(key, format!("vm-{uid}-{incarnation}"), stage, Power::Stopped)
     }
 }
 

@@ -50,6 +50,8 @@ fn inventory() -> Inventory {
         hosts: vec![host("xen1", true, &[("ours", 8), ("nobodys", 6)]), host("xen2", false, &[])],
         overhead: MemoryOverhead { fixed: Bytes(1), per_vcpu: Bytes(2), memory_divisor: 128 },
         images: Vec::new(),
+        offerings: Vec::new(),
+        missing: Vec::new(),
     }
 }
 
@@ -63,18 +65,7 @@ fn down(kind: ErrorKind) -> Facts {
 
 fn orphan(id: &str) -> Orphan {
     let key = Key { guest: id.into(), incarnation: 1, namespace: "shop".into(), name: "web-0".into() };
-    let vm = ObservedGuest {
-        key,
-        provider_id: id.into(),
-        stage: Stage::Complete,
-        power: Power::Running,
-        host: None,
-        instance_type: None,
-        vcpus: None,
-        memory: None,
-        addresses: Vec::new(),
-        busy: false,
-    };
+    let vm = ObservedGuest::new(key, id, Stage::Complete, Power::Running);
     Orphan { vm, why: Why::NoGuest }
 }
 

@@ -21,8 +21,9 @@ pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
 pub use model::{
-    Change, Deletion, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory, Key, MemoryOverhead,
-    Network, ObservedGuest, OfferingAside, Owner, Power, Stage, StopMode,
+    Amendment, Change, Deletion, Disk, FirstBoot, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory,
+    Key, MemoryOverhead, Missing, Network, ObservedDisk, ObservedGuest, OfferingAside, OfferingFact, Owner, Power,
+    Stage, StopMode,
 };
 
 pub use registry::{Entry, Registry};
@@ -54,6 +55,13 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Stops the VM and keeps it. Stopped already is success.
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest>;
+
+    /// Brings size, disks and protection of a complete VM to what is wished: at once what can be done as it is, the rest
+    /// when it is called while the VM is off. It never stops or starts the VM itself, takes no disk away, and shrinks
+    /// none. As wished already is success.
+    async fn amend(&self, _wish: &GuestWish) -> Result<Amendment> {
+        Err(unsupported("change the VM"))
+    }
 
     /// Puts the VM to sleep, its memory on disk. Asleep already is success; [`Provider::start`] wakes it.
     async fn suspend(&self, _key: &Key) -> Result<ObservedGuest> {

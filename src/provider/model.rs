@@ -1,8 +1,11 @@
 //! The values that go to and come from providers.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use crate::api::quantity::Bytes;
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::api::{money::Money, quantity::Bytes};
 
 /// Who a VM belongs to: one Innkeeper in one Kubernetes cluster (the UID of its `kube-system` namespace). Two clusters
 /// may share a pool and never touch each other's guests.
@@ -38,6 +41,36 @@ pub struct Network {
     pub provider_id: String,
 }
 
+/// A further disk of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What the guest calls it; unique within the guest, never `root`.
+    pub name: String,
+    /// How large it is at least.
+    pub size: Bytes,
+    /// The provider's own id of the storage: a XAPI SR's uuid or unique name, an EC2 volume type. `None`: the default.
+    pub storage: Option<String>,
+}
+
+/// What cloud-init is told at a guest's first start. It may hold secrets, so it is never printed.
+#[derive(Clone, Debug, Default)]
+pub struct FirstBoot {
+    /// The user data, such as a `#cloud-config` document.
+    pub user_data: Option<Arc<SecretString>>,
+    /// The network configuration, for providers that do not configure networks themselves.
+    pub network_data: Option<Arc<SecretString>>,
+}
+
+impl PartialEq for FirstBoot {
+    fn eq(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        let text = |data: &Option<Arc<SecretString>>| data.as_ref().map(|data| data.expose_secret().to_owned());
+        text(&self.user_data) == text(&other.user_data) && text(&self.network_data) == text(&other.network_data)
+    }
+}
+
+impl Eq for FirstBoot {}
+
 /// What a guest's VM should be. No meaningful choice is left in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestWish {
@@ -49,23 +82,81 @@ pub struct GuestWish {
     pub vcpus: u32,
     /// Memory the guest sees.
     pub memory: Bytes,
+    /// How large the disk that it boots from is at least. `None`: as the image makes it.
+    pub root_disk: Option<Bytes>,
+    /// Further disks.
+    pub disks: Vec<Disk>,
     /// Network cards in order. Empty: what the provider gives by default.
     pub networks: Vec<Network>,
+    /// What cloud-init is told at the first start.
+    pub first_boot: FirstBoot,
+    /// The provider is to refuse the VM's removal, where it can.
+    pub protected: bool,
     /// The type to rent, where the pool has offerings.
     pub instance_type: Option<String>,
+    /// Rent it at the price of capacity that the provider can take back.
+    pub spot: bool,
     /// The zone to rent in, where the placement chose one.
     pub zone: Option<String>,
     /// The host (its uuid) to start on, where the pool has hosts.
     pub host: Option<String>,
 }
 
+impl GuestWish {
+    /// A guest of this size, and nothing else that is particular about it.
+    #[must_use]
+    pub fn new(key: Key, image: impl Into<String>, vcpus: u32, memory: Bytes) -> Self {
+        Self {
+            key,
+            image: image.into(),
+            vcpus,
+            memory,
+            root_disk: None,
+            disks: Vec::new(),
+            networks: Vec::new(),
+            first_boot: FirstBoot::default(),
+            protected: false,
+            instance_type: None,
+            spot: false,
+            zone: None,
+            host: None,
+        }
+    }
+}
+
 /// How a VM is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopMode {
-    /// Ask the guest's system; where it cannot be asked or does not answer in time, cut the power.
-    Soft,
+    /// Ask the guest's system, for so long at most; where it cannot be asked or does not comply, leave it on and fail with
+    /// [`super::ErrorKind::Unavailable`].
+    Soft(Duration),
+    /// Ask the guest's system, for so long at most; where it cannot be asked or does not comply, cut the power.
+    TrySoft(Duration),
     /// Cut the power.
     Hard,
+}
+
+impl StopMode {
+    /// What is done where nothing else is said.
+    pub const USUAL: Self = Self::TrySoft(Duration::from_mins(5));
+}
+
+/// How far an amendment has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// The VM is as wished.
+    Done(ObservedGuest),
+    /// What could be done while it runs is done. The rest needs it to be off: call again when it is.
+    WhenOff(ObservedGuest, String),
+}
+
+/// A disk as the provider shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedDisk {
+    /// What the guest calls it; `root` for the one that it boots from. `None`: not ours.
+    pub name: Option<String>,
+    /// How large it is.
+    pub size: Bytes,
 }
 
 /// What state a VM is in.
@@ -119,10 +210,41 @@ pub struct ObservedGuest {
     pub vcpus: Option<u32>,
     /// Memory, where the provider tells.
     pub memory: Option<Bytes>,
+    /// Its disks, where the provider tells with the VM, in a stable order.
+    pub disks: Vec<ObservedDisk>,
+    /// Whether the provider refuses its removal, where it tells.
+    pub protected: Option<bool>,
+    /// When it was last started, by the provider's clock, where it tells.
+    pub started_at: Option<Timestamp>,
+    /// The provider has said that it will take the VM back, and when.
+    pub interrupted_at: Option<Timestamp>,
     /// Addresses as far as they are known, in a stable order.
     pub addresses: Vec<IpAddr>,
     /// An operation is under way on it (ours or somebody else's): wait, do not act.
     pub busy: bool,
+}
+
+impl ObservedGuest {
+    /// A VM of which nothing else is known.
+    #[must_use]
+    pub fn new(key: Key, provider_id: impl Into<String>, stage: Stage, power: Power) -> Self {
+        Self {
+            key,
+            provider_id: provider_id.into(),
+            stage,
+            power,
+            host: None,
+            instance_type: None,
+            vcpus: None,
+            memory: None,
+            disks: Vec::new(),
+            protected: None,
+            started_at: None,
+            interrupted_at: None,
+            addresses: Vec::new(),
+            busy: false,
+        }
+    }
 }
 
 /// How fresh an answer must be.
@@ -230,6 +352,32 @@ pub struct OfferingAside {
     pub code: String,
 }
 
+/// A type that is on offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferingFact {
+    /// Its name.
+    pub instance_type: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory.
+    pub memory: Bytes,
+    /// The zones it is on offer in. Empty: the provider did not say.
+    pub zones: Vec<String>,
+    /// Price of an hour, where it is known.
+    pub hourly: Option<Money>,
+    /// Price of an hour of capacity that can be taken back, where there is such and the price is known.
+    pub spot_hourly: Option<Money>,
+}
+
+/// Something that the credentials do not permit, or that the pool lacks, and that guests will need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The provider's own name of it, such as `ec2:RunInstances`.
+    pub what: String,
+    /// What cannot be done without it, and what to do, for people.
+    pub why: String,
+}
+
 /// What a pool has.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Inventory {
@@ -243,4 +391,8 @@ pub struct Inventory {
     pub overhead: MemoryOverhead,
     /// Images seen there, where listing them is cheap. Empty says nothing.
     pub images: Vec<ImageFact>,
+    /// Types on offer, where the provider has a catalogue that is to be used.
+    pub offerings: Vec<OfferingFact>,
+    /// What is missing, as far as it could be found out without doing anything.
+    pub missing: Vec<Missing>,
 }

@@ -91,7 +91,14 @@ async fn one(
 fn api_binding(picture: &Picture<'_>, guest: &Guest, binding: &plan::Binding) -> Binding {
     let place = binding.place.clone();
     let host = place.host.and_then(|name| picture.host_ids.get(&(place.pool.clone(), name)).cloned());
-    Binding { incarnation: incarnation(guest), host, instance_type: place.instance_type, pool: place.pool }
+    Binding {
+        incarnation: incarnation(guest),
+        host,
+        instance_type: place.instance_type,
+        pool: place.pool,
+        zone: place.zone,
+        spot: false,
+    }
 }
 
 /// One Event for each change of mind: not when only a number in the reasons changed.

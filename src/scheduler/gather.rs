@@ -1,7 +1,7 @@
 //! From objects to the world that the placement engine decides on. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -18,7 +18,8 @@ use crate::{
         condition::{self, Kind},
         guest::Binding,
         money::Currency,
-        virtual_workload::{Placement, PowerState},
+        template::PowerState,
+        virtual_workload::Placement,
     },
     plan::{self, World},
 };
@@ -170,7 +171,7 @@ fn guest_state(
             .filter(|host| host_ids.contains_key(&(binding.pool.clone(), host.clone())))
             .or_else(|| host_names.get(&(binding.pool.clone(), binding.host.clone()?)).cloned()),
         instance_type: binding.instance_type.clone(),
-        zone: None,
+        zone: binding.zone.clone(),
     });
     plan::GuestState {
         uid: guest.uid().unwrap_or_default(),
@@ -184,7 +185,7 @@ fn guest_state(
         powered_on: template.power_state.unwrap_or_default() == PowerState::Running || status.host.is_some(),
         image: Some(template.image.name.clone()),
         networks: template.networks.iter().map(|network| network.name.clone()).collect(),
-        storages: BTreeSet::new(),
+        storages: template.disks.iter().filter_map(|disk| disk.storage.clone()).collect(),
         policy,
         bound,
         excluded: status

@@ -98,7 +98,7 @@ fn without_guests_there_is_nothing_to_decide() {
 }
 
 fn binding(incarnation: u32) -> Binding {
-    Binding { pool: "xen".into(), incarnation, host: Some("b".into()), instance_type: None }
+    Binding { pool: "xen".into(), incarnation, host: Some("b".into()), instance_type: None, zone: None, spot: false }
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::{
 /// How long a guest waits for room on owned hardware when its workload does not say.
 const DEFAULT_BURST: SignedDuration = SignedDuration::from_mins(2);
 
+/// How long there must have been room at home before a guest returns, when its workload does not say.
+const DEFAULT_RETURN: SignedDuration = SignedDuration::from_hours(1);
+
 /// The engine's policy.
 pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
     let Placement {
@@ -31,6 +34,9 @@ pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
         affinity: near,
         anti_affinity: apart,
         burst,
+        // Which offers may be taken is decided when they are listed, and who waits for a lost pool by the guest controller.
+        spot: _,
+        on_pool_lost: _,
         objective,
         tolerations,
         priority,
@@ -56,8 +62,11 @@ pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
         burst: match burst.as_ref().map(|burst| burst.policy) {
             Some(BurstPolicy::Never) => plan::Burst::Never,
             Some(BurstPolicy::WhenFull) | None => plan::Burst::WhenFull {
+                return_home: burst
+                    .as_ref()
+                    .and_then(|burst| burst.return_home.as_ref())
+                    .map(|home| home.after.map_or(DEFAULT_RETURN, |span| signed(span.0))),
                 after: burst.and_then(|burst| burst.after).map_or(DEFAULT_BURST, |span| signed(span.0)),
-                return_home: None,
             },
         },
         objective: match objective {

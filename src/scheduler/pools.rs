@@ -1,6 +1,6 @@
 //! From a `CloudPool` to the engine's pool. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use kube::ResourceExt as _;
 use rust_decimal::Decimal;
@@ -34,15 +34,15 @@ pub(super) fn pool(pool: &CloudPool, namespaces: &Namespaces) -> plan::Pool {
     plan::Pool {
         name: pool.name_any(),
         labels: pool.labels().clone(),
-        cordoned: spec.cordoned,
-        drain: false,
+        cordoned: spec.cordoned || spec.drain || spec.fenced,
+        drain: spec.drain,
         health: health(pool, &status),
         jurisdiction: Some(spec.location.jurisdiction.clone()),
         data_classes: protection.permitted_classes.into_iter().map(|name| name.0).collect(),
         certifications: protection.certifications.into_iter().map(|name| name.0).collect(),
         images: spec.images.iter().map(|image| image.name.clone()).collect(),
         networks: spec.networks.iter().map(|network| network.name.clone()).collect(),
-        storages: BTreeSet::new(),
+        storages: spec.storage.iter().map(|storage| storage.name.clone()).collect(),
         tenancy: tenancy(spec, namespaces),
         taints: spec.taints.iter().map(taint).collect(),
         limits: plan::Limits {

@@ -26,9 +26,8 @@ pub(super) async fn carry_out(
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
-    let made =
-        plan.make.iter().map(|ordinal| make(&api, workload, format!("{}-{ordinal}", workload.name_any())).boxed());
-    let updated = plan.update.iter().map(|guest| update(&api, workload, guest).boxed());
+    let made = plan.make.iter().map(|ordinal| make(&api, workload, *ordinal).boxed());
+    let updated = plan.update.iter().map(|(ordinal, guest)| update(&api, workload, *ordinal, guest).boxed());
     let writes: Vec<_> = made.chain(updated).collect();
     stream::iter(writes).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
@@ -57,23 +56,24 @@ pub(super) async fn carry_out(
 
 /// Makes a guest that is not in our store. One that is there all the same is somebody else's, or newer than our store,
 /// and is left for the next run: an apply would put our owner reference onto it.
-async fn make(api: &Api<Guest>, workload: &VirtualWorkload, name: String) -> Result<(), ApiError> {
+async fn make(api: &Api<Guest>, workload: &VirtualWorkload, ordinal: u32) -> Result<(), ApiError> {
+    let name = format!("{}-{ordinal}", workload.name_any());
     if call(format!("look for Guest {name}"), api.get_opt(&name)).await?.is_some() {
         return Ok(());
     }
-    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, None)).await.map(drop)
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, ordinal, None)).await.map(drop)
 }
 
 /// Changes a guest, on the condition that it is still the one that was decided on: one that was let go by its workload
 /// meanwhile must not be claimed again, it would be deleted with the workload.
-async fn update(api: &Api<Guest>, workload: &VirtualWorkload, guest: &Guest) -> Result<(), ApiError> {
+async fn update(api: &Api<Guest>, workload: &VirtualWorkload, ordinal: u32, guest: &Guest) -> Result<(), ApiError> {
     let name = guest.name_any();
-    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, Some(guest))).await.map(drop)
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, ordinal, Some(guest))).await.map(drop)
 }
 
 /// What we say about a guest, where it is there already only of that very one. The binding is the scheduler's and is left
 /// out.
-fn manifest(workload: &VirtualWorkload, name: &str, there: Option<&Guest>) -> Value {
+fn manifest(workload: &VirtualWorkload, name: &str, ordinal: u32, there: Option<&Guest>) -> Value {
     let mut metadata = json!({
         "name": name,
         "labels": { WORKLOAD_LABEL: workload.name_any() },
@@ -89,7 +89,7 @@ fn manifest(workload: &VirtualWorkload, name: &str, there: Option<&Guest>) -> Va
         "apiVersion": Guest::api_version(&()),
         "kind": Guest::kind(&()),
         "metadata": metadata,
-        "spec": decide::wished(workload),
+        "spec": decide::wished(workload, ordinal),
     })
 }
 

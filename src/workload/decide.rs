@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kube::ResourceExt as _;
 
-use crate::api::{Guest, GuestSpec, VirtualWorkload};
+use crate::api::{Guest, GuestSpec, VirtualWorkload, VirtualWorkloadSpec};
 
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Guests to make, by ordinal.
     pub make: Vec<u32>,
-    /// Guests to bring to what the workload now says.
-    pub update: Vec<Arc<Guest>>,
+    /// Guests to bring to what the workload now says, with their ordinals.
+    pub update: Vec<(u32, Arc<Guest>)>,
     /// Names and UIDs of guests to delete, the highest ordinal first.
     pub delete: Vec<(String, String)>,
     /// Names that the workload needs and that somebody else's Guest has.
@@ -31,7 +31,7 @@ pub fn decide(workload: &VirtualWorkload, guests: &[Arc<Guest>]) -> Plan {
             Some(guest) if !owned(workload, guest) => plan.taken.push(guest.name_any()),
             // The name is free when the old guest's VM is gone.
             Some(guest) if guest.metadata.deletion_timestamp.is_some() => {}
-            Some(guest) if !up_to_date(workload, guest) => plan.update.push(Arc::clone(guest)),
+            Some(guest) if !up_to_date(workload, number, guest) => plan.update.push((number, Arc::clone(guest))),
             Some(_) => {}
         }
     }
@@ -60,18 +60,34 @@ pub fn owned(workload: &VirtualWorkload, guest: &Guest) -> bool {
 
 /// The part of a guest's spec that the workload decides.
 #[must_use]
-pub fn wished(workload: &VirtualWorkload) -> GuestSpec {
+pub fn wished(workload: &VirtualWorkload, ordinal: u32) -> GuestSpec {
+    let VirtualWorkloadSpec {
+        replicas: _,
+        template,
+        placement,
+        mobility,
+        management_policies,
+        adopt,
+        deletion_policy,
+        holds,
+    } = workload.spec.clone();
     GuestSpec {
         workload: workload.name_any(),
-        template: workload.spec.template.clone(),
-        placement: workload.spec.placement.clone(),
+        template,
+        placement,
+        mobility,
+        management_policies,
+        adopt: adopt.into_iter().find(|adoption| adoption.ordinal == ordinal),
+        deletion_policy,
+        holds,
+        relocation: None,
         binding: None,
     }
 }
 
-fn up_to_date(workload: &VirtualWorkload, guest: &Guest) -> bool {
-    let GuestSpec { workload: name, template, placement, binding: _ } = &guest.spec;
-    *name == workload.name_any() && *template == workload.spec.template && *placement == workload.spec.placement
+fn up_to_date(workload: &VirtualWorkload, ordinal: u32, guest: &Guest) -> bool {
+    let GuestSpec { relocation, binding, .. } = guest.spec.clone();
+    guest.spec == GuestSpec { relocation, binding, ..wished(workload, ordinal) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::virtual_workload::{Burst, BurstPolicy, Placement, PowerState},
+    api::{
+        template::PowerState,
+        virtual_workload::{Burst, BurstPolicy, Placement},
+    },
     workload::testing::{guest, guests, workload},
 };
 
@@ -79,11 +82,11 @@ fn a_guest_follows_its_workload_and_keeps_its_binding() {
     changed.spec.template.power_state = Some(PowerState::Stopped);
     assert_eq!(decide(&changed, &bound).update.len(), 1);
     let mut changed = workload(1);
-    let burst = Some(Burst { policy: BurstPolicy::Never, after: None });
+    let burst = Some(Burst { policy: BurstPolicy::Never, after: None, return_home: None });
     changed.spec.placement = Some(Placement { burst, ..Placement::default() });
-    assert_eq!(decide(&changed, &bound).update, bound);
+    assert_eq!(decide(&changed, &bound).update, [(0, Arc::clone(&bound[0]))]);
     assert_eq!(decide(&changed, &[deleting("web-0")]), Plan::default(), "what leaves is left alone");
-    assert_eq!(wished(&changed).binding, None);
+    assert_eq!(wished(&changed, 0).binding, None);
 }
 
 proptest! {

@@ -226,16 +226,7 @@ impl World for Ec2World {
     }
 
     fn wish(&self, key: Key) -> GuestWish {
-        GuestWish {
-            key,
-            image: moto::IMAGE.into(),
-            vcpus: 2,
-            memory: Bytes::gib(2),
-            networks: Vec::new(),
-            instance_type: Some("t3.small".into()),
-            zone: None,
-            host: None,
-        }
+        GuestWish { instance_type: Some("t3.small".into()), ..GuestWish::new(key, moto::IMAGE, 2, Bytes::gib(2)) }
     }
 
     fn wish_without_image(&self, key: Key) -> GuestWish {

@@ -182,16 +182,7 @@ impl World for XapiWorld {
     }
 
     fn wish(&self, key: Key) -> GuestWish {
-        GuestWish {
-            key,
-            image: self.template.clone(),
-            vcpus: 1,
-            memory: Bytes::gib(1),
-            networks: Vec::new(),
-            instance_type: None,
-            zone: None,
-            host: None,
-        }
+        GuestWish::new(key, &self.template, 1, Bytes::gib(1))
     }
 
     fn wish_without_image(&self, key: Key) -> GuestWish {

@@ -239,7 +239,7 @@ async fn the_least_role_is_enough() {
     start(&*provider, &wish).await;
     let hosts = provider.inventory().await.unwrap().hosts;
     provider.migrate(&wish.key, &hosts[1].id).await.unwrap();
-    provider.stop(&wish.key, innkeeper::provider::StopMode::Soft).await.unwrap();
+    provider.stop(&wish.key, innkeeper::provider::StopMode::USUAL).await.unwrap();
     delete(&*provider, &wish.key).await;
     assert_eq!(pool.count().await, before);
     provider.close().await;

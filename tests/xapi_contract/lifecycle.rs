@@ -35,7 +35,7 @@ async fn a_guest_lives_and_leaves_no_trace() {
 
     let stopped = provider.stop(&wish.key, StopMode::Hard).await.unwrap();
     assert_eq!(stopped.power, Power::Stopped);
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopped);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
 
     provider.start(&wish).await.unwrap();
     delete(&*provider, &wish.key).await;
@@ -224,11 +224,11 @@ async fn a_soft_stop_asks_first() {
         (!guest.addresses.is_empty()).then_some(())
     })
     .await;
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopped);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
     assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 0);
     pool.knobs(json!({ "tools": false })).await;
     provider.start(&wish).await.unwrap();
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopped);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
     assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
     delete(&*provider, &wish.key).await;
 }
@@ -267,10 +267,10 @@ async fn a_lost_answer_cuts_no_power() {
     })
     .await;
     pool.fault(json!({ "method": "Async.VM.clean_shutdown", "kind": "reset_after", "count": 1 })).await;
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap_err().kind, ErrorKind::UnknownOutcome);
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopping);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap_err().kind, ErrorKind::UnknownOutcome);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopping);
     until("it has shut down", async || {
-        let guest = provider.stop(&wish.key, StopMode::Soft).await.unwrap();
+        let guest = provider.stop(&wish.key, StopMode::USUAL).await.unwrap();
         (guest.power == Power::Stopped).then_some(())
     })
     .await;
@@ -294,7 +294,7 @@ async fn a_deaf_guest_loses_its_power_in_the_end() {
         (!guest.addresses.is_empty()).then_some(())
     })
     .await;
-    assert_eq!(provider.stop(&wish.key, StopMode::Soft).await.unwrap().power, Power::Stopped);
+    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
     assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
     delete(&*provider, &wish.key).await;
     provider.close().await;

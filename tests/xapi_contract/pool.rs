@@ -146,21 +146,13 @@ impl Pool {
 
     /// A wish for a guest of 256 MiB and one processor.
     pub(crate) fn wish(&self, name: &str) -> GuestWish {
-        GuestWish {
-            key: Key {
-                guest: uuid::Uuid::new_v4().to_string(),
-                incarnation: 0,
-                namespace: "contract".into(),
-                name: name.into(),
-            },
-            image: self.template.clone(),
-            vcpus: 1,
-            memory: Bytes::mib(256),
-            networks: Vec::new(),
-            instance_type: None,
-            zone: None,
-            host: None,
-        }
+        let key = Key {
+            guest: uuid::Uuid::new_v4().to_string(),
+            incarnation: 0,
+            namespace: "contract".into(),
+            name: name.into(),
+        };
+        GuestWish::new(key, &self.template, 1, Bytes::mib(256))
     }
 
     /// The same with one network card.

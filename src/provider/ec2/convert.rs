@@ -102,17 +102,12 @@ pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
     let power = power(instance.state().and_then(|state| state.name()));
     let vcpus = instance.cpu_options().and_then(|cpu| cpu.core_count()?.checked_mul(cpu.threads_per_core()?));
     let guest = ObservedGuest {
-        key,
-        provider_id: instance.instance_id().unwrap_or_default().to_owned(),
-        // RunInstances makes all of it or nothing.
-        stage: Stage::Complete,
-        power,
-        host: None,
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()),
         vcpus: vcpus.and_then(|count| u32::try_from(count).ok()),
-        memory: None,
         addresses: addresses(instance),
         busy: is_moving(power),
+        // RunInstances makes all of it or nothing.
+        ..ObservedGuest::new(key, instance.instance_id().unwrap_or_default(), Stage::Complete, power)
     };
     Seen { guest, made: made(instance) }
 }
@@ -122,18 +117,7 @@ pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
 pub(super) fn terminated(key: Key, words: &str) -> ObservedGuest {
     let is_id = |word: &&str| word.strip_prefix("i-").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit()));
     let id = words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').find(is_id);
-    ObservedGuest {
-        key,
-        provider_id: id.unwrap_or_default().to_owned(),
-        stage: Stage::Complete,
-        power: Power::Terminated,
-        host: None,
-        instance_type: None,
-        vcpus: None,
-        memory: None,
-        addresses: Vec::new(),
-        busy: false,
-    }
+    ObservedGuest::new(key, id.unwrap_or_default(), Stage::Complete, Power::Terminated)
 }
 
 /// What a state of EC2 means.

@@ -227,7 +227,7 @@ impl Provider for Ec2Provider {
         const ACT: &str = "stop the instance";
         let seen = self.existing(ACT, key).await?;
         match (seen.guest.power, mode) {
-            (Power::Stopped, _) | (Power::Stopping, StopMode::Soft) => return Ok(seen.guest),
+            (Power::Stopped, _) | (Power::Stopping, StopMode::Soft(_) | StopMode::TrySoft(_)) => return Ok(seen.guest),
             // EC2 cannot stop what has not started.
             (Power::Starting, _) => return Err(still(ACT, &seen)),
             _ => {}

@@ -99,15 +99,12 @@ mod tests {
 
     fn wish(networks: &[&str]) -> GuestWish {
         let network = |id: &&str| Network { name: format!("net-{id}"), provider_id: (*id).into() };
+        let key = Key { guest: "uid-1".into(), incarnation: 1, namespace: "shop".into(), name: "web-0".into() };
         GuestWish {
-            key: Key { guest: "uid-1".into(), incarnation: 1, namespace: "shop".into(), name: "web-0".into() },
-            image: "ami-1".into(),
-            vcpus: 2,
-            memory: Bytes::gib(8),
             networks: networks.iter().map(network).collect(),
             instance_type: Some("m7i.large".into()),
             zone: Some("eu-west-2a".into()),
-            host: None,
+            ..GuestWish::new(key, "ami-1", 2, Bytes::gib(8))
         }
     }
 

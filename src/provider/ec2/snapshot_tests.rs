@@ -9,18 +9,8 @@ fn second(n: u64) -> Duration {
 
 fn seen(id: &str, guest: &str, made: i64, power: Power) -> Seen {
     let key = Key { guest: guest.into(), incarnation: 1, namespace: "shop".into(), name: format!("name-{guest}") };
-    let guest = ObservedGuest {
-        key,
-        provider_id: id.into(),
-        stage: Stage::Complete,
-        power,
-        host: None,
-        instance_type: None,
-        vcpus: None,
-        memory: None,
-        addresses: Vec::new(),
-        busy: matches!(power, Power::Starting | Power::Stopping | Power::Terminating),
-    };
+    let busy = matches!(power, Power::Starting | Power::Stopping | Power::Terminating);
+    let guest = ObservedGuest { busy, ..ObservedGuest::new(key, id, Stage::Complete, power) };
     Seen { guest, made }
 }
 

@@ -34,7 +34,14 @@ pub(super) fn inventory(view: &View, owner: &Owner) -> Result<Inventory, Provide
         .or_else(|| view.hosts.values().next())
         .map(|host| version(host))
         .unwrap_or_default();
-    Ok(Inventory { id: pool.uuid.clone(), version, hosts, overhead: OVERHEAD, images: images(view, owner) })
+    Ok(Inventory {
+        id: pool.uuid.clone(),
+        version,
+        hosts,
+        overhead: OVERHEAD,
+        images: images(view, owner),
+        ..Inventory::default()
+    })
 }
 
 fn version(host: &Host) -> String {

@@ -100,8 +100,8 @@ impl XapiProvider {
             Power::Stopped => return Ok(view.observe(&record, key, claim.stage())),
             Power::Unknown => return Err(ProviderError::new(ErrorKind::Unavailable, STOP, "its host does not answer")),
             // It was asked already, by an earlier run or by somebody else, and has the time that xapi gives it.
-            Power::Stopping if mode == StopMode::Soft => return Ok(view.observe(&record, key, claim.stage())),
-            Power::Running | Power::Starting if mode == StopMode::Soft => {
+            Power::Stopping if mode != StopMode::Hard => return Ok(view.observe(&record, key, claim.stage())),
+            Power::Running | Power::Starting if mode != StopMode::Hard => {
                 not_busy(&record, STOP)?;
                 self.shut_down_softly(&vm, &record).await.during(STOP)?;
             }

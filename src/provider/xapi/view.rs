@@ -112,16 +112,12 @@ impl View {
             _ => Vec::new(),
         };
         ObservedGuest {
-            key: key.clone(),
-            provider_id: vm.uuid.clone(),
-            stage,
-            power,
             host: self.hosts.get(&vm.resident_on).map(|host| host.name_label.clone()),
-            instance_type: None,
             vcpus: u32::try_from(vm.vcpus_at_startup).ok(),
             memory: Some(Bytes(vm.memory_static_max)),
             addresses,
             busy: !vm.current_operations.is_empty(),
+            ..ObservedGuest::new(key.clone(), &vm.uuid, stage, power)
         }
     }
 

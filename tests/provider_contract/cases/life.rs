@@ -14,7 +14,7 @@ pub async fn stops_and_starts(world: &dyn World) {
     let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     let id = lodge(&*provider, &wish).await.provider_id;
-    for mode in [StopMode::Soft, StopMode::Hard] {
+    for mode in [StopMode::USUAL, StopMode::Hard] {
         provider.stop(&wish.key, mode).await.unwrap();
         provider.stop(&wish.key, mode).await.unwrap();
         let stopped = until_power(&*provider, &wish.key, Power::Stopped).await;
@@ -28,7 +28,7 @@ pub async fn stops_and_starts(world: &dyn World) {
     only_one(world, &wish.key).await;
     let nobody = world.wish(key(2));
     failed(provider.start(&nobody).await, &[ErrorKind::NotFound]);
-    failed(provider.stop(&nobody.key, StopMode::Soft).await, &[ErrorKind::NotFound]);
+    failed(provider.stop(&nobody.key, StopMode::USUAL).await, &[ErrorKind::NotFound]);
 }
 
 pub async fn delete_is_complete_and_repeatable(world: &dyn World) {
