@@ -185,7 +185,8 @@ fn build(text: &str) -> Result<(World, Wanted), Failure> {
         for vm in &state.running {
             let mut guest = make_guest(*vm, &resources, &wanted, &policy)?;
             let host = Some(format!("n{number}"));
-            guest.bound = Some(Bound { pool: "cluster".to_owned(), host, instance_type: None, zone: None });
+            guest.bound =
+                Some(Bound { pool: "cluster".to_owned(), host, instance_type: None, zone: None, spot: false });
             guests.push(guest);
         }
         if !state.sleeping.is_empty() {

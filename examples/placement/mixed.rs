@@ -116,6 +116,7 @@ pub(crate) fn pools(numbers: &mut Numbers) -> Result<Vec<Pool>, Failure> {
                 available: true,
                 backed_off_until: None,
                 dedicated: false,
+                spot: false,
             });
         }
         pools.push(pool(format!("public-{p}"), p, Pricing::default(), Capacity::Offerings(offerings)));

@@ -35,8 +35,10 @@ use super::{money::Amount, pool_status::CloudPoolStatus, pricing::Pricing, quant
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.provider.ec2) || (has(self.pricing.payPerUse) && size(self.pricing.payPerUse.instanceTypes) > 0)")
-        .message("an EC2 pool needs pricing.payPerUse.instanceTypes: list the types that may be rented, with vcpus, memory and hourly price"),
+    validation = Rule::new("!has(self.provider.ec2) || has(self.pricing.payPerUse)")
+        .message("an EC2 pool needs pricing.payPerUse: list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
+    validation = Rule::new("has(self.provider.ec2) || !has(self.pricing.payPerUse) || !has(self.pricing.payPerUse.source) || self.pricing.payPerUse.source != 'Catalogue'")
+        .message("only EC2 pools have a catalogue: list the types in pricing.payPerUse.instanceTypes"),
     validation = Rule::new("!has(self.provider.xapi) || has(self.pricing.owned)")
         .message("a Xen pool needs pricing.owned: write its currency and monthlyRunningCost (\"0\" if you do not count it)")
 )]

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Bytes;
+use super::{money::Amount, quantity::Bytes};
 
 /// What is so.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,9 @@ pub struct CloudPoolStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["providerId".to_string()]))]
     pub orphans: Vec<OrphanStatus>,
+    /// What can be rented, where the pool's prices come from the provider's catalogue: the cheapest 512 types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offerings: Vec<OfferingStatus>,
     /// Types that had no room lately; they are not rented again for some minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAside>,
@@ -110,6 +113,28 @@ pub struct OverheadStatus {
     pub memory_divisor: u32,
 }
 
+/// A type that can be rented. Prices are in the currency of the pool's `payPerUse`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferingStatus {
+    /// Its name.
+    #[serde(rename = "type")]
+    pub instance_type: String,
+    /// Virtual processors.
+    #[schemars(schema_with = "super::schema::count")]
+    pub vcpus: u32,
+    /// Memory.
+    pub memory: Bytes,
+    /// The zones it is on offer in. Left out: the provider chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Price of an hour.
+    pub hourly: Amount,
+    /// Price of an hour of capacity that the provider can take back, in the dearest of the zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_hourly: Option<Amount>,
+}
+
 /// A type that had no room lately.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -119,6 +144,9 @@ pub struct SetAside {
     /// The zone it was asked for in. Left out: the provider was free to choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// It was asked for as capacity that can be taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spot: bool,
     /// Not rented again before.
     pub until: Time,
     /// The provider's own code, such as `InsufficientInstanceCapacity`.

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cloud_pool::Name,
     money::{Amount, Currency},
     quantity::Bytes,
 };
@@ -70,13 +71,50 @@ pub struct OwnedPricing {
 /// Prices of types that can be rented.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.source) && self.source == 'Catalogue') || (has(self.instanceTypes) && size(self.instanceTypes) > 0)")
+        .message("list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
+    validation = Rule::new("!has(self.source) || self.source != 'Catalogue' || self.currency == 'USD'")
+        .message("the catalogue's prices are in USD: write currency: USD"),
+    validation = Rule::new("!has(self.families) || (has(self.source) && self.source == 'Catalogue')")
+        .message("families choose from the catalogue: write source: Catalogue, or leave them out")
+)]
 pub struct PayPerUsePricing {
     /// In which currency.
     pub currency: Currency,
-    /// The types that may be rented here; the cheapest that fits is taken.
-    #[schemars(length(min = 1, max = 1024))]
+    /// Where types and prices come from. Left out: `Table`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PriceSource>,
+    /// The types that may be rented here; the cheapest that fits is taken. With `source: Catalogue` they are added to those of
+    /// the catalogue, and replace those of the same name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub instance_types: Vec<InstanceType>,
+    /// Families of the catalogue that may be rented, such as `m7i`. Left out: the present ones for general use, for
+    /// computing and for memory, and the burstable ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub families: Vec<Name>,
+}
+
+impl PayPerUsePricing {
+    /// Whether types come from the provider's own catalogue too.
+    #[must_use]
+    pub fn from_catalogue(&self) -> bool {
+        self.source == Some(PriceSource::Catalogue)
+    }
+}
+
+/// Where types and their prices come from.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum PriceSource {
+    /// From `instanceTypes` alone.
+    Table,
+    /// From the provider: which types there are, their size, the zones that have them and their spot prices are asked of
+    /// it. On-demand prices are those that came with the operator.
+    Catalogue,
 }
 
 /// A type that can be rented.
@@ -93,4 +131,8 @@ pub struct InstanceType {
     pub memory: Bytes,
     /// Price of an hour.
     pub hourly: Amount,
+    /// Price of an hour of capacity that the provider can take back. Left out: with `source: Catalogue` what the provider
+    /// says, else it is not rented so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_hourly: Option<Amount>,
 }

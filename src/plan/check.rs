@@ -196,12 +196,17 @@ impl<'a> Situation<'a> {
         };
         let open = offer.available && offer.backed_off_until.is_none_or(|until| until <= self.world.now);
         let large = offer.vcpus >= guest.size.vcpus && offer.memory >= guest.size.memory;
-        if open && large { Ok(()) } else { Err(format!("given {}, too small or not sold", offer.instance_type)) }
+        match (open && large, offer.spot && !guest.policy.spot) {
+            (true, false) => Ok(()),
+            (true, true) => Err("given capacity that can be taken back, which it does not allow".into()),
+            (false, _) => Err(format!("given {}, too small or not sold", offer.instance_type)),
+        }
     }
 
     pub(super) fn offer(&self, place: &Bound) -> Option<&'a Offering> {
         let Capacity::Offerings(list) = &self.pools.get(place.pool.as_str())?.capacity else { return None };
-        list.iter().find(|o| Some(&o.instance_type) == place.instance_type.as_ref() && o.zone == place.zone)
+        let same = |o: &&Offering| Some(&o.instance_type) == place.instance_type.as_ref() && o.spot == place.spot;
+        list.iter().find(|o| same(o) && o.zone == place.zone)
     }
 
     /// Memory with overhead, vCPUs and counted things that a guest takes on a host.

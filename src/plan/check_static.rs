@@ -29,6 +29,10 @@ fn never_allowed(pool: &Pool, guest: &GuestState) -> Vec<&'static str> {
         Capacity::Hosts { .. } => false,
         Capacity::Offerings(list) => list.iter().all(|o| !o.dedicated),
     };
+    let spot_only = match &pool.capacity {
+        Capacity::Hosts { .. } => false,
+        Capacity::Offerings(list) => !list.is_empty() && list.iter().all(|o| o.spot),
+    };
     let rules = [
         (policy.pool_selector.matches(&pool.labels), "not selected"),
         (
@@ -55,6 +59,7 @@ fn never_allowed(pool: &Pool, guest: &GuestState) -> Vec<&'static str> {
         (guest.networks.is_subset(&pool.networks), "network missing"),
         (guest.storages.is_subset(&pool.storages), "storage missing"),
         (policy.isolation == Isolation::Shared || !shared_only, "no dedicated hosts"),
+        (policy.spot || !spot_only, "only capacity that can be taken back"),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
 }

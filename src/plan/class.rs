@@ -207,6 +207,7 @@ impl<'w> Class<'w> {
                 && offer.available
                 && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
                 && (offer.dedicated || !dedicated)
+                && (!offer.spot || self.guest.policy.spot)
         };
         let sizes_count =
             of_pool.pricing.subscription.is_some() || of_pool.limits.vcpus.is_some() || of_pool.limits.memory.is_some();

@@ -110,7 +110,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             let _ = write!(text, "/{host}");
         }
         if let Some(instance_type) = &place.instance_type {
-            let _ = write!(text, " ({instance_type})");
+            let spot = if place.spot { ", spot" } else { "" };
+            let _ = write!(text, " ({instance_type}{spot})");
         }
         let _ = write!(text, ": {}, {}", best.place.lane, self.price(best));
         if best.place.lane != Lane::Paid {
@@ -261,6 +262,7 @@ fn change(failure: &Failure) -> String {
         Rule::Refused => "wait until it is tried again".into(),
         Rule::Bound => "bind the guest anew".into(),
         Rule::Offering => format!("offer an instance type with {wanted}"),
+        Rule::Spot => "allow spot capacity, or offer on-demand prices".into(),
         Rule::GuestLimit => "raise the limit of guests by 1".into(),
         Rule::Vcpus | Rule::Memory | Rule::Resource => format!("make room ({short})"),
         Rule::MonthlySpend => format!("raise the spending limit ({short})"),

@@ -297,6 +297,9 @@ pub struct Offering {
     /// Whether the machine below is the tenant's alone.
     #[serde(default)]
     pub dedicated: bool,
+    /// Whether the provider may take the capacity back at any time. Only for guests that allow it.
+    #[serde(default)]
+    pub spot: bool,
 }
 
 #[cfg(test)]

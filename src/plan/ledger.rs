@@ -4,7 +4,7 @@
 use super::{
     class::Class,
     cost::marginal,
-    inventory::{Capacity, Limits},
+    inventory::{Capacity, Limits, Offering},
     model::{Model, NONE, index},
     outcome::Lane,
     request::{Bound, Isolation, Topology},
@@ -99,11 +99,10 @@ impl<'m, 'w> Ledger<'m, 'w> {
         let offer = match &self.model.world_pool(pool).capacity {
             Capacity::Hosts { .. } => NONE,
             Capacity::Offerings(list) => {
-                let exact = list
-                    .iter()
-                    .position(|o| Some(&o.instance_type) == bound.instance_type.as_ref() && o.zone == bound.zone);
-                let same_type = || list.iter().position(|o| Some(&o.instance_type) == bound.instance_type.as_ref());
-                exact.or_else(same_type).map_or(NONE, index)
+                let same =
+                    |o: &Offering| Some(&o.instance_type) == bound.instance_type.as_ref() && o.spot == bound.spot;
+                let exact = list.iter().position(|o| same(o) && o.zone == bound.zone);
+                exact.or_else(|| list.iter().position(same)).map_or(NONE, index)
             }
         };
         let lane = self.home_lane(guest, pool, offer).unwrap_or(match self.model.world_pool(pool).capacity {

@@ -218,5 +218,6 @@ fn bound(model: &Model<'_>, place: Place) -> Bound {
         host: (place.host != NONE).then(|| model.host_name(place.host).to_owned()),
         instance_type: offer.map(|o| o.instance_type.clone()),
         zone: offer.and_then(|o| o.zone.clone()),
+        spot: offer.is_some_and(|o| o.spot),
     }
 }

@@ -370,7 +370,8 @@ fn places(world: &World, rates: &Rates<'_>, resources: &[&str]) -> (Vec<PoolMode
                 offers.sort_by_cached_key(|&o| {
                     let offer = &list[o as usize];
                     let price = rates.hourly(&offer.hourly);
-                    (price.is_none(), price, offer.vcpus, offer.memory, offer.instance_type.clone(), offer.zone.clone())
+                    let name = (offer.instance_type.clone(), offer.zone.clone());
+                    (price.is_none(), price, offer.spot, offer.vcpus, offer.memory, name)
                 });
             }
         }

@@ -97,6 +97,9 @@ pub struct Bound {
     /// The zone, where the provider has zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// At the price of capacity that the provider can take back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spot: bool,
 }
 
 /// A place that refused a guest.
@@ -127,6 +130,8 @@ pub struct Policy {
     pub spread: Vec<Spread>,
     /// Whether other tenants may be on the same host.
     pub isolation: Isolation,
+    /// Whether capacity may be used that the provider can take back.
+    pub spot: bool,
     /// Nearness to, or distance from, the guests of workloads in the same namespace.
     pub affinity: Vec<Affinity>,
     /// Whether and when paid capacity is used.

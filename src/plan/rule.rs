@@ -48,6 +48,8 @@ pub enum Rule {
     Bound,
     /// An instance type that is large enough, is sold and has not just been refused.
     Offering,
+    /// Capacity that the provider can take back only for guests that allow it.
+    Spot,
     /// Fewer guests than the pool's limit.
     GuestLimit,
     /// vCPUs, of a host or within the pool's limit.
@@ -87,6 +89,7 @@ impl Rule {
                 | Self::Network
                 | Self::Storage
                 | Self::Burst
+                | Self::Spot
         )
     }
 }
@@ -167,6 +170,14 @@ fn permission(pool: &Pool, guest: &GuestState, failures: &mut Vec<Failure>) {
     {
         let short = "offers no dedicated hosts".into();
         failures.push(Failure::new(Rule::DedicatedHost, "dedicated", "shared", short));
+    }
+    if !policy.spot
+        && let Capacity::Offerings(offerings) = &pool.capacity
+        && !offerings.is_empty()
+        && offerings.iter().all(|o| o.spot)
+    {
+        let short = "offers only capacity that it can take back".into();
+        failures.push(Failure::new(Rule::Spot, "on demand", "spot", short));
     }
 }
 

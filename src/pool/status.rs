@@ -58,12 +58,13 @@ fn set_aside(old: &[SetAside], facts: &Facts) -> Vec<SetAside> {
     let entry = |aside: &OfferingAside| {
         let until = facts.now.checked_add(aside.remaining).unwrap_or(facts.now);
         let known = old.iter().find(|known| {
-            (&known.instance_type, &known.zone) == (&aside.instance_type, &aside.zone)
+            (&known.instance_type, &known.zone, known.spot) == (&aside.instance_type, &aside.zone, aside.spot)
                 && known.until.0.duration_since(until).abs() < SAME
         });
         SetAside {
             instance_type: aside.instance_type.clone(),
             zone: aside.zone.clone(),
+            spot: aside.spot,
             until: known.map_or_else(|| Time(until), |known| known.until.clone()),
             code: aside.code.clone(),
         }

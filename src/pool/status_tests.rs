@@ -193,6 +193,7 @@ fn types_without_room_keep_their_time_while_it_is_about_the_same() {
     let aside = |seconds| OfferingAside {
         instance_type: "t3.small".into(),
         zone: None,
+        spot: false,
         remaining: std::time::Duration::from_secs(seconds),
         code: "InsufficientInstanceCapacity".into(),
     };

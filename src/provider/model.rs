@@ -346,6 +346,8 @@ pub struct OfferingAside {
     pub instance_type: String,
     /// The zone it was asked for in. `None`: the provider was free to choose.
     pub zone: Option<String>,
+    /// It was asked for as capacity that can be taken back, of which there is another stock.
+    pub spot: bool,
     /// For how much longer.
     pub remaining: Duration,
     /// The provider's own code, such as `InsufficientInstanceCapacity`.

@@ -97,7 +97,7 @@ fn api_binding(picture: &Picture<'_>, guest: &Guest, binding: &plan::Binding) ->
         instance_type: place.instance_type,
         pool: place.pool,
         zone: place.zone,
-        spot: false,
+        spot: place.spot,
     }
 }
 

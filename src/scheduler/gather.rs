@@ -172,6 +172,7 @@ fn guest_state(
             .or_else(|| host_names.get(&(binding.pool.clone(), binding.host.clone()?)).cloned()),
         instance_type: binding.instance_type.clone(),
         zone: binding.zone.clone(),
+        spot: binding.spot,
     });
     plan::GuestState {
         uid: guest.uid().unwrap_or_default(),

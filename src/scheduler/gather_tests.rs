@@ -254,3 +254,53 @@ fn others_take_their_share_of_a_hosts_processors() {
     let pool = pool("xen", &json!({ "spec": { "capacity": { "cpuOvercommit": "2.5" } } }));
     assert_eq!(overcommit(&pool.spec).to_string(), "2.5");
 }
+
+/// The offerings of a pool as the engine sees them: type, zone, spot, price, and whether it is set aside.
+fn offered(pool: &Arc<CloudPool>) -> Vec<(String, Option<String>, bool, String, bool)> {
+    let guests = [guest("web-0", &json!({}))];
+    let picture = picture(&guests, std::slice::from_ref(pool), &Namespaces::new(), &mut Assumed::new(), now());
+    let plan::Capacity::Offerings(rows) = picture.unwrap().world.pools.remove(0).capacity else {
+        panic!("no offerings")
+    };
+    let row = |one: plan::Offering| {
+        (one.instance_type, one.zone, one.spot, one.hourly.amount.0.to_string(), one.backed_off_until.is_some())
+    };
+    rows.into_iter().map(row).collect()
+}
+
+#[test]
+fn a_catalogue_is_offered_by_zone_and_as_spot() {
+    let status = json!({ "status": {
+        "offerings": [
+            { "type": "m7i.large", "vcpus": 2, "memory": "8Gi", "zones": ["a", "b"], "hourly": "0.1", "spotHourly": "0.04" },
+            { "type": "x9.large", "vcpus": 2, "memory": "32Gi", "hourly": "0.3" },
+        ],
+        "setAside": [
+            { "instanceType": "m7i.large", "zone": "b", "until": "2030-01-01T00:00:00Z", "code": "full" },
+            { "instanceType": "x9.large", "until": "2030-01-01T00:00:00Z", "code": "full" },
+        ],
+    }});
+    let mut pool = (*pool("rent", &status)).clone();
+    let pricing = json!({ "payPerUse": { "currency": "USD", "source": "Catalogue" } });
+    pool.spec.pricing = serde_json::from_value(pricing).unwrap();
+    let rows = offered(&Arc::new(pool));
+    let row = |kind: &str, zone: Option<&str>, spot, price: &str, aside| {
+        (kind.to_owned(), zone.map(str::to_owned), spot, price.to_owned(), aside)
+    };
+    assert_eq!(
+        rows,
+        [
+            row("m7i.large", Some("a"), false, "0.1", false),
+            row("m7i.large", Some("a"), true, "0.04", false),
+            row("m7i.large", Some("b"), false, "0.1", true),
+            row("m7i.large", Some("b"), true, "0.04", false),
+            row("x9.large", None, false, "0.3", true),
+        ]
+    );
+}
+
+#[test]
+fn a_written_table_is_offered_as_it_is_written() {
+    let rows = offered(&rented("rent", "EUR"));
+    assert_eq!(rows, [("t3.small".to_owned(), None, false, "0.02".to_owned(), false)]);
+}

@@ -9,7 +9,8 @@ use crate::{
         cloud_pool::TaintEffect,
         selector::{Operator, Requirement, Selector},
         virtual_workload::{
-            AffinityTerm, BurstPolicy, Isolation, Objective, Placement, Spread, Toleration, WhenUnsatisfiable,
+            AffinityTerm, BurstPolicy, Isolation, Objective, Placement, SpotPolicy, Spread, Toleration,
+            WhenUnsatisfiable,
         },
     },
     plan,
@@ -34,8 +35,8 @@ pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
         affinity: near,
         anti_affinity: apart,
         burst,
-        // Which offers may be taken is decided when they are listed, and who waits for a lost pool by the guest controller.
-        spot: _,
+        spot,
+        // Who waits for a lost pool is decided by the guest controller.
         on_pool_lost: _,
         objective,
         tolerations,
@@ -58,6 +59,7 @@ pub(super) fn policy(placement: Option<&Placement>) -> plan::Policy {
             Some(Isolation::DedicatedHost) => plan::Isolation::DedicatedHost,
             Some(Isolation::Shared) | None => plan::Isolation::Shared,
         },
+        spot: spot == Some(SpotPolicy::Allowed),
         affinity: near.chain(apart).collect(),
         burst: match burst.as_ref().map(|burst| burst.policy) {
             Some(BurstPolicy::Never) => plan::Burst::Never,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use rust_decimal::Decimal;
 
@@ -12,8 +13,8 @@ use crate::{
         cloud_pool::{CloudPoolSpec, Taint},
         condition::{self, Kind},
         money::Money,
-        pool_status::HostStatus,
-        pricing::{InstanceType, Pricing},
+        pool_status::{HostStatus, OfferingStatus, SetAside},
+        pricing::{InstanceType, PayPerUsePricing, Pricing},
     },
     plan,
 };
@@ -112,21 +113,7 @@ fn health(pool: &CloudPool, status: &CloudPoolStatus) -> plan::Health {
 
 fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) -> plan::Capacity {
     if let Some(paid) = &spec.pricing.pay_per_use {
-        let offering = |offer: &InstanceType| plan::Offering {
-            instance_type: offer.name.clone(),
-            zone: None,
-            vcpus: offer.vcpus,
-            memory: offer.memory,
-            hourly: Money { amount: offer.hourly, currency: paid.currency },
-            available: true,
-            backed_off_until: status
-                .set_aside
-                .iter()
-                .find(|aside| aside.instance_type == offer.name && aside.zone.is_none())
-                .map(|aside| aside.until.0),
-            dedicated: false,
-        };
-        return plan::Capacity::Offerings(paid.instance_types.iter().map(offering).collect());
+        return plan::Capacity::Offerings(offerings(paid, status));
     }
     let overhead = status.guest_overhead.as_ref().map_or_else(plan::Overhead::default, |overhead| plan::Overhead {
         fixed: overhead.fixed,
@@ -135,6 +122,58 @@ fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) ->
     });
     let hosts = named_hosts(pool).into_iter().map(|(name, host)| plan_host(name, host, overcommit(spec))).collect();
     plan::Capacity::Hosts { hosts, overhead }
+}
+
+/// What can be rented: each type in each zone that has it, on demand and, where there is a price for it, as spot.
+fn offerings(paid: &PayPerUsePricing, status: &CloudPoolStatus) -> Vec<plan::Offering> {
+    let written = |one: &InstanceType| OfferingStatus {
+        instance_type: one.name.clone(),
+        vcpus: one.vcpus,
+        memory: one.memory,
+        zones: Vec::new(),
+        hourly: one.hourly,
+        spot_hourly: one.spot_hourly,
+    };
+    let all = if paid.from_catalogue() {
+        status.offerings.clone()
+    } else {
+        paid.instance_types.iter().map(written).collect()
+    };
+    let mut rows = Vec::new();
+    for one in &all {
+        let zones = one.zones.iter().map(Some).chain(one.zones.is_empty().then_some(None));
+        for zone in zones {
+            let prices = [(false, Some(one.hourly)), (true, one.spot_hourly)];
+            for (spot, amount) in prices.into_iter().filter_map(|(spot, amount)| Some((spot, amount?))) {
+                rows.push(plan::Offering {
+                    instance_type: one.instance_type.clone(),
+                    zone: zone.cloned(),
+                    vcpus: one.vcpus,
+                    memory: one.memory,
+                    hourly: Money { amount, currency: paid.currency },
+                    available: true,
+                    backed_off_until: backed_off_until(status, &one.instance_type, zone, spot),
+                    dedicated: false,
+                    spot,
+                });
+            }
+        }
+    }
+    rows
+}
+
+/// What was refused without a zone was refused in all of them.
+fn backed_off_until(
+    status: &CloudPoolStatus,
+    instance_type: &str,
+    zone: Option<&String>,
+    spot: bool,
+) -> Option<Timestamp> {
+    let same = |aside: &&SetAside| {
+        let anywhere = aside.zone.is_none() || aside.zone.as_ref() == zone;
+        aside.instance_type == instance_type && aside.spot == spot && anywhere
+    };
+    status.set_aside.iter().filter(same).map(|aside| aside.until.0).max()
 }
 
 pub(super) fn plan_host(name: String, host: &HostStatus, overcommit: Decimal) -> plan::Host {

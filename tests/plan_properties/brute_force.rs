@@ -2,7 +2,9 @@
 
 use innkeeper::{
     api::money::Money,
-    plan::{Binding, Bound, Capacity, Costs, GuestState, Lane, Plan, Pool, Reason, Unplaced, World, check::check},
+    plan::{
+        Binding, Bound, Capacity, Costs, GuestState, Lane, Offering, Plan, Pool, Reason, Unplaced, World, check::check,
+    },
 };
 use rust_decimal::Decimal;
 
@@ -24,9 +26,10 @@ pub fn running(pool: &Pool, guest: &GuestState) -> Decimal {
 pub fn everywhere(world: &World, guest: &GuestState) -> Vec<Binding> {
     let mut all = Vec::new();
     for pool in &world.pools {
-        let mut add = |host: Option<&String>, instance_type: Option<&String>, lane, hourly: Money| {
-            let (host, instance_type) = (host.cloned(), instance_type.cloned());
-            let place = Bound { pool: pool.name.clone(), host, instance_type, zone: None };
+        let mut add = |host: Option<&String>, offer: Option<&Offering>, lane, hourly: Money| {
+            let (host, instance_type) = (host.cloned(), offer.map(|offer| offer.instance_type.clone()));
+            let spot = offer.is_some_and(|offer| offer.spot);
+            let place = Bound { pool: pool.name.clone(), host, instance_type, zone: None, spot };
             all.push(Binding { guest: guest.uid.clone(), place, lane, hourly: Some(hourly) });
         };
         match &pool.capacity {
@@ -44,9 +47,9 @@ pub fn everywhere(world: &World, guest: &GuestState) -> Vec<Binding> {
             Capacity::Offerings(list) => {
                 for offering in list {
                     if pool.pricing.subscription.is_some() {
-                        add(None, Some(&offering.instance_type), Lane::Included, eur(0));
+                        add(None, Some(offering), Lane::Included, eur(0));
                     }
-                    add(None, Some(&offering.instance_type), Lane::Paid, offering.hourly);
+                    add(None, Some(offering), Lane::Paid, offering.hourly);
                 }
             }
         }

@@ -37,8 +37,8 @@ pub fn hosts() -> impl Strategy<Value = Capacity> {
 }
 
 pub fn offerings() -> impl Strategy<Value = Capacity> {
-    vec((1u32..5, 1u64..8, 10i64..200), 1..3).prop_map(|types| {
-        let offering = |(at, (vcpus, memory, price)): (usize, (u32, u64, i64))| Offering {
+    vec((1u32..5, 1u64..8, 10i64..200, prop::bool::weighted(0.3)), 1..3).prop_map(|types| {
+        let offering = |(at, (vcpus, memory, price, spot)): (usize, (u32, u64, i64, bool))| Offering {
             instance_type: format!("t{at}"),
             zone: None,
             vcpus,
@@ -47,6 +47,7 @@ pub fn offerings() -> impl Strategy<Value = Capacity> {
             available: true,
             backed_off_until: None,
             dedicated: false,
+            spot,
         };
         Capacity::Offerings(types.into_iter().enumerate().map(offering).collect())
     })
@@ -109,8 +110,10 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         3 => Just(Burst::WhenFull { after: SignedDuration::ZERO, return_home: None }),
     ];
     let law = option::weighted(0.2, Just(["GB".to_owned()].into()));
-    (spread, affinity, burst, law, 0i32..2, prop::bool::weighted(0.15), option::weighted(0.2, 20_000i64..200_000))
-        .prop_map(|(spread, affinity, burst, jurisdictions, priority, dedicated, budget)| Policy {
+    let risky = (prop::bool::weighted(0.15), prop::bool::weighted(0.5));
+    (spread, affinity, burst, law, 0i32..2, risky, option::weighted(0.2, 20_000i64..200_000)).prop_map(
+        |(spread, affinity, burst, jurisdictions, priority, (dedicated, spot), budget)| Policy {
+            spot,
             spread,
             affinity: affinity
                 .into_iter()
@@ -122,7 +125,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             isolation: if dedicated { Isolation::DedicatedHost } else { Isolation::Shared },
             budget: budget.map(eur),
             ..Policy::default()
-        })
+        },
+    )
 }
 
 pub fn world() -> impl Strategy<Value = World> {
@@ -220,7 +224,7 @@ pub fn crowd() -> impl Strategy<Value = World> {
             let home = |(pool, host): (usize, usize)| {
                 let pool = pool % pools.len();
                 let host = Some(format!("host-{}", host % pools[pool].len()));
-                Bound { pool: format!("xen-{pool}"), host, instance_type: None, zone: None }
+                Bound { pool: format!("xen-{pool}"), host, instance_type: None, zone: None, spot: false }
             };
             world.guests = (guests.into_iter().enumerate())
                 .map(|(at, (workload, vcpus, memory, at_home))| GuestState {

@@ -16,8 +16,14 @@ const FIRST: Duration = Duration::from_mins(3);
 /// The longest.
 const LONGEST: Duration = Duration::from_mins(30);
 
-/// A type, and a zone where one was asked for.
-type Offering = (String, Option<String>);
+/// What was asked for. Spot capacity is another stock than the rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Offering {
+    pub instance_type: String,
+    /// A zone, where one was asked for.
+    pub zone: Option<String>,
+    pub spot: bool,
+}
 
 #[derive(Clone, Debug)]
 struct Refusal {
@@ -31,10 +37,9 @@ struct Refusal {
 pub(super) struct Aside(BTreeMap<Offering, Refusal>);
 
 impl Aside {
-    /// EC2 had no room for this type in this zone.
-    pub(super) fn refused(&mut self, instance_type: &str, zone: Option<&str>, code: &str, now: Instant) {
-        let offering = (instance_type.to_owned(), zone.map(str::to_owned));
-        let before = self.0.get(&offering);
+    /// EC2 had no room for this.
+    pub(super) fn refused(&mut self, offering: &Offering, code: &str, now: Instant) {
+        let before = self.0.get(offering);
         let wait = match before {
             // Guests that were on their way together are refused together: that is one refusal.
             Some(before) if before.until > now => before.wait,
@@ -42,21 +47,22 @@ impl Aside {
             None => FIRST,
         };
         let until = before.map_or(now + wait, |before| before.until.max(now + wait));
-        self.0.insert(offering, Refusal { until, wait, code: code.to_owned() });
+        self.0.insert(offering.clone(), Refusal { until, wait, code: code.to_owned() });
     }
 
     /// An instance was launched: there is room again.
-    pub(super) fn launched(&mut self, instance_type: &str, zone: Option<&str>) {
-        self.0.remove(&(instance_type.to_owned(), zone.map(str::to_owned)));
+    pub(super) fn launched(&mut self, offering: &Offering) {
+        self.0.remove(offering);
     }
 
     /// What is put aside now. What has been free for longer than it was put aside is forgotten.
     pub(super) fn current(&mut self, now: Instant) -> Vec<OfferingAside> {
         self.0.retain(|_, refusal| now < refusal.until + refusal.wait);
         let still = self.0.iter().filter(|(_, refusal)| refusal.until > now);
-        let show = |((instance_type, zone), refusal): (&Offering, &Refusal)| OfferingAside {
-            instance_type: instance_type.clone(),
-            zone: zone.clone(),
+        let show = |(offering, refusal): (&Offering, &Refusal)| OfferingAside {
+            instance_type: offering.instance_type.clone(),
+            zone: offering.zone.clone(),
+            spot: offering.spot,
             remaining: refusal.until - now,
             code: refusal.code.clone(),
         };
@@ -70,6 +76,10 @@ mod tests {
 
     const FULL: &str = "InsufficientInstanceCapacity";
 
+    fn m7i(zone: Option<&str>) -> Offering {
+        Offering { instance_type: "m7i.large".into(), zone: zone.map(str::to_owned), spot: false }
+    }
+
     fn minute(n: u64) -> Duration {
         Duration::from_mins(n)
     }
@@ -82,7 +92,7 @@ mod tests {
     fn a_full_offering_waits_and_comes_back() {
         let now = Instant::now();
         let mut aside = Aside::default();
-        aside.refused("m7i.large", Some("eu-west-1a"), FULL, now);
+        aside.refused(&m7i(Some("eu-west-1a")), FULL, now);
         assert_eq!(remaining(&mut aside, now), [("m7i.large".to_owned(), 3)]);
         let [one] = &aside.current(now)[..] else { panic!() };
         assert_eq!((one.zone.as_deref(), one.code.as_str()), (Some("eu-west-1a"), FULL));
@@ -95,7 +105,7 @@ mod tests {
         let mut aside = Aside::default();
         let mut waits = Vec::new();
         for _ in 0..6 {
-            aside.refused("m7i.large", None, FULL, now);
+            aside.refused(&m7i(None), FULL, now);
             let wait = aside.current(now)[0].remaining;
             waits.push(wait.as_secs() / 60);
             now += wait;
@@ -104,7 +114,7 @@ mod tests {
         // A long peace starts anew.
         now += minute(31);
         aside.current(now);
-        aside.refused("m7i.large", None, FULL, now);
+        aside.refused(&m7i(None), FULL, now);
         assert_eq!(remaining(&mut aside, now), [("m7i.large".to_owned(), 3)]);
     }
 
@@ -113,7 +123,7 @@ mod tests {
         let now = Instant::now();
         let mut aside = Aside::default();
         for second in 0..10 {
-            aside.refused("m7i.large", None, FULL, now + Duration::from_secs(second));
+            aside.refused(&m7i(None), FULL, now + Duration::from_secs(second));
         }
         assert_eq!(aside.current(now)[0].remaining, minute(3) + Duration::from_secs(9));
     }
@@ -122,10 +132,12 @@ mod tests {
     fn other_types_and_zones_are_not_touched_and_a_launch_frees() {
         let now = Instant::now();
         let mut aside = Aside::default();
-        aside.refused("m7i.large", Some("a"), FULL, now);
-        aside.refused("m7i.large", Some("b"), FULL, now);
-        aside.launched("m7i.large", Some("a"));
-        let zones: Vec<_> = aside.current(now).into_iter().map(|one| one.zone).collect();
-        assert_eq!(zones, [Some("b".to_owned())]);
+        aside.refused(&m7i(Some("a")), FULL, now);
+        aside.refused(&m7i(Some("b")), FULL, now);
+        aside.refused(&Offering { spot: true, ..m7i(Some("c")) }, FULL, now);
+        aside.launched(&m7i(Some("a")));
+        aside.launched(&m7i(Some("c")));
+        let left: Vec<_> = aside.current(now).into_iter().map(|one| (one.zone.unwrap(), one.spot)).collect();
+        assert_eq!(left, [("b".to_owned(), false), ("c".to_owned(), true)]);
     }
 }

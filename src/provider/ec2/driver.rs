@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
+    aside::Offering,
     convert::{self, Seen},
     core::Core,
     launch, poller, removal,
@@ -174,7 +175,7 @@ impl Provider for Ec2Provider {
         let image = core.image(ACT, &wish.image).await?;
         let request = launch::request(&core.config, wish, &image)?;
         let kind = request.get_instance_type().as_ref().map(ToString::to_string).unwrap_or_default();
-        let zone = wish.zone.as_deref();
+        let offering = Offering { instance_type: kind, zone: wish.zone.clone(), spot: wish.spot };
         let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
         if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
             let message = "another launch of this guest was not answered and may still turn up";
@@ -186,7 +187,7 @@ impl Provider for Ec2Provider {
                 [instance, ..] if instance.instance_id().is_some() => {
                     let seen = convert::seen(wish.key.clone(), instance);
                     core.wrote(seen.clone());
-                    core.aside().launched(&kind, zone);
+                    core.aside().launched(&offering);
                     return Ok(seen.guest);
                 }
                 _ => ProviderError::new(ErrorKind::UnknownOutcome, ACT, "the reply names no instance"),
@@ -200,7 +201,7 @@ impl Provider for Ec2Provider {
         }
         core.snapshot().refused(guest, before);
         if error.kind == ErrorKind::Capacity {
-            core.aside().refused(&kind, zone, said.unwrap_or_default(), Instant::now());
+            core.aside().refused(&offering, said.unwrap_or_default(), Instant::now());
         }
         if said == Some("IdempotentInstanceTerminated") {
             return self.terminated_before(ACT, wish, &error).await;
