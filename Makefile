@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test test-chart demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ setup: ## Fetch and build what tests and demo need beside Rust crates
 test: ## Run all tests, with the formatter and the linter
 	@scripts/test.sh
 
+test-chart: ## Lint the Helm chart and test its templates
+	@scripts/test-chart.sh
+
 demo: ## Lodge six guests on a simulated Xen pool and on EC2, scale them, remove them
 	@scripts/demo.sh
 
@@ -21,8 +24,9 @@ sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave the
 sandbox-stop: ## Stop what `make sandbox` started
 	@scripts/sandbox.sh stop
 
-crds: ## Write the definitions of the kinds to crds/
+crds: ## Write the definitions of the kinds to crds/, and to the chart
 	@"$$(scripts/build.sh)/innkeeper" crds --output crds
+	@cp crds/*.yaml charts/innkeeper/files/crds/
 
 lint: ## Run the linter alone
 	@. scripts/lib.sh && cargo clippy --workspace --all-targets --locked -- -D warnings

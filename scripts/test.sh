@@ -70,10 +70,11 @@ step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 step test-build cargo test --workspace --locked --no-run
 step test cargo test --workspace --locked --no-fail-fast
 step ec2-selftest python_tests
+step chart "$ROOT/scripts/test-chart.sh"
 
 summary
 awk -v seconds="$((SECONDS - BEGAN))" '
   /^test result: / { passed += $4; failed += $6; ignored += $8 }
   /^Ran [0-9]+ tests? in / { passed += $2 }
   END { printf "test: ok passed=%d ignored=%d seconds=%d\n", passed, ignored, seconds }
-' "$LOGS/test" "$LOGS/ec2-selftest"
+' "$LOGS/test" "$LOGS/ec2-selftest" "$LOGS/chart"

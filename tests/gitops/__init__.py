@@ -1,0 +1,1 @@
+"""GitOps tools and the kinds."""
