@@ -12,7 +12,7 @@ setup: ## Fetch and build what tests and demo need beside Rust crates
 test: ## Run all tests, with the formatter and the linter
 	@scripts/test.sh
 
-test-chart: ## Lint the Helm chart and test its templates
+test-chart: ## Lint the Helm chart, test its templates, and install it on a real API server
 	@scripts/test-chart.sh
 
 demo: ## Lodge six guests on a simulated Xen pool and on EC2, scale them, remove them
