@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-chart demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test test-chart test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,12 @@ test: ## Run all tests, with the formatter and the linter
 
 test-chart: ## Lint the Helm chart, test its templates, and install it on a real API server
 	@scripts/test-chart.sh
+
+test-gitops: ## Apply ten commits of a Git repository over and over, as Flux does; compare conditions with kstatus
+	@scripts/test-gitops.sh
+
+test-image: ## Build the image from the local binary and run it without any rights
+	@scripts/test-image.sh
 
 demo: ## Lodge six guests on a simulated Xen pool and on EC2, scale them, remove them
 	@scripts/demo.sh
@@ -33,7 +39,7 @@ lint: ## Run the linter alone
 
 fmt: ## Format all sources
 	@cargo fmt --all
-	@gofmt -w tests/controlplane
+	@gofmt -w tests/controlplane tests/gitops/engine
 
 clean: ## Remove all that was built and fetched; the next run begins cold
 	@scripts/clean.sh

@@ -5,6 +5,8 @@
 
 need cargo "to build the operator (https://rustup.rs)"
 ensure cc build-essential "to link it and to compile the cryptography library"
+ensure lua5.1 lua5.1 "to run the health check for Argo CD"
+ensure buildah buildah "to build the image"
 # rustup installs the toolchain that rust-toolchain.toml names, with clippy and rustfmt; a distribution's cargo is what it is.
 cargo --version >/dev/null || die "cargo does not start"
 for component in clippy fmt; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests the Helm chart: lint, what its templates make of many values, and one installation from its first day to its last
-# on a real API server, with the operator run as the Deployment says and with its ServiceAccount's rights.
+# on a real API server, with the operator run as the Deployment says and with its ServiceAccount's rights. Also what goes out
+# with a release beside the chart.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 CHART=$ROOT/charts/innkeeper
@@ -13,4 +14,5 @@ INNKEEPER_PROGRAMS=$("$ROOT/scripts/build.sh")
 export INNKEEPER_PROGRAMS INNKEEPER_CACHE=$CACHE PYTHONDONTWRITEBYTECODE=1
 cd "$ROOT/tests"
 # XenAPI leaves its connection to the garbage collector.
-"$CACHE/venv/bin/python" -W ignore::ResourceWarning -m unittest chart.test_templates chart.test_cluster
+"$CACHE/venv/bin/python" -W ignore::ResourceWarning -m unittest chart.test_templates chart.test_release \
+  gitops.test_states.Health chart.test_cluster

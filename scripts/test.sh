@@ -52,7 +52,7 @@ step() {
 python_tests() { (cd "$ROOT/tests/moto" && PYTHONDONTWRITEBYTECODE=1 "$CACHE/venv/bin/python" -m unittest discover -s selftest -t .); }
 go_format() {
   local unformatted
-  unformatted=$(gofmt -l "$ROOT/tests/controlplane")
+  unformatted=$(gofmt -l "$ROOT/tests/controlplane" "$ROOT/tests/gitops/engine")
   [ -z "$unformatted" ] || { say "not formatted (make fmt): $unformatted"; return 1; }
 }
 
@@ -71,6 +71,7 @@ step test-build cargo test --workspace --locked --no-run
 step test cargo test --workspace --locked --no-fail-fast
 step ec2-selftest python_tests
 step chart "$ROOT/scripts/test-chart.sh"
+step image "$ROOT/scripts/test-image.sh"
 
 summary
 awk -v seconds="$((SECONDS - BEGAN))" '
