@@ -11,7 +11,16 @@ fn main() -> ExitCode {
         eprintln!("innkeeper: cannot set up TLS: a provider was installed before");
         return ExitCode::FAILURE;
     }
-    match Cli::parse().dispatch() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where even the complaint cannot be written there is nobody to read it.
+            let _ = error.print();
+            // 2 is for a plan that leaves guests without a place.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.dispatch() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("innkeeper: {}", innkeeper::runtime::chain(&*error));

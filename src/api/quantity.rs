@@ -77,17 +77,17 @@ impl Bytes {
     /// For people: the largest binary unit with at most one decimal, such as `6 GiB` or `1.5 GiB`.
     #[must_use]
     pub fn human(self) -> String {
-        let (name, unit) = match self.0 {
-            n if n >= 1 << 40 => ("TiB", 1u64 << 40),
-            n if n >= 1 << 30 => ("GiB", 1 << 30),
-            n if n >= 1 << 20 => ("MiB", 1 << 20),
-            n if n >= 1 << 10 => ("KiB", 1 << 10),
-            n => return format!("{n} bytes"),
-        };
-        let tenths = (u128::from(self.0) * 10 + u128::from(unit) / 2) / u128::from(unit);
-        match tenths % 10 {
-            0 => format!("{} {name}", tenths / 10),
-            rest => format!("{}.{rest} {name}", tenths / 10),
+        const NAMES: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1 << 10 {
+            return format!("{} bytes", self.0);
+        }
+        let tenths = |unit: u32| (u128::from(self.0) * 10 + (1 << (unit * 10 - 1))) >> (unit * 10);
+        // What rounds up to a whole one of the next unit is said in that.
+        let unit = (1..4).find(|unit| tenths(*unit) < 10_240).unwrap_or(4);
+        let (whole, name) = (tenths(unit) / 10, NAMES[unit as usize - 1]);
+        match tenths(unit) % 10 {
+            0 => format!("{whole} {name}"),
+            rest => format!("{whole}.{rest} {name}"),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The command line: one file for each subcommand.
 
+pub mod cluster;
 pub mod crds;
+pub mod output;
 pub mod plan;
+pub mod pool;
 pub mod run;
 mod table;
 pub mod why;
@@ -26,6 +29,8 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Show what would be decided, without doing it; exit code 2 where a guest finds no place
     Plan(plan::PlanArgs),
+    /// Ask a pool itself
+    Pool(Box<pool::PoolArgs>),
     /// Run the operator
     Run(run::RunArgs),
     /// Say why a guest is where it is, or nowhere
@@ -38,6 +43,7 @@ impl Cli {
         match self.command {
             Command::Crds(args) => crds::crds(&args)?,
             Command::Plan(args) => return Ok(plan::plan(&args)?),
+            Command::Pool(args) => pool::pool(&args)?,
             Command::Run(args) => run::run(args)?,
             Command::Why(args) => why::why(args)?,
         }

@@ -3,6 +3,7 @@
 /// Lines of a table.
 #[must_use]
 pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
@@ -12,11 +13,23 @@ pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// Names come from pools and clusters: what would move the cursor or colour the terminal is shown as a question mark.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn columns_stand_below_each_other() {
         let rows = [["A", "B", "C"], ["long", "é", "last"]].map(|row| row.map(str::to_owned));
         assert_eq!(super::render(&rows), "A     B  C\nlong  é  last\n");
+    }
+
+    #[test]
+    fn names_cannot_write_to_the_terminal() {
+        let rows = [["a\x1b[31mb\n".to_owned()]];
+        assert_eq!(super::render(&rows), "a?[31mb?\n");
     }
 }

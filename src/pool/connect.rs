@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::facts::Trouble;
 use crate::{
-    api::cloud_pool::{ProviderSpec, SecretReference},
-    provider::{ErrorKind, Owner, Provider, ProviderError},
+    api::cloud_pool::{ProviderSpec, SecretReference, XapiSpec},
+    provider::{ErrorKind, Owner, Provider, ProviderError, xapi::XapiConfig},
     runtime::{call, chain},
 };
 
@@ -19,7 +19,7 @@ const CONNECTING: Duration = Duration::from_secs(30);
 
 /// The values of a pool's Secrets. Never printed.
 #[derive(Clone, Default)]
-pub(super) struct Secrets(BTreeMap<(SecretReference, String), SecretString>);
+pub(crate) struct Secrets(BTreeMap<(SecretReference, String), SecretString>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +52,7 @@ impl Secrets {
 }
 
 /// Reads the Secrets that a provider's spec names.
-pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secrets, Trouble> {
+pub(crate) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secrets, Trouble> {
     let xapi = spec.xapi.iter().flat_map(|xapi| {
         let authority = xapi.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
         std::iter::once(&xapi.credentials_secret_ref).chain(authority)
@@ -87,7 +87,7 @@ pub(super) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
 type Opened = Arc<dyn Provider>;
 
 /// What a connection is made from, besides the provider's own spec.
-pub(super) struct Connection<'a> {
+pub(crate) struct Connection<'a> {
     /// The values of the Secrets that the spec names.
     pub secrets: &'a Secrets,
     /// Whose guests these are.
@@ -97,7 +97,7 @@ pub(super) struct Connection<'a> {
 }
 
 /// Opens the connection.
-pub(super) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
+pub(crate) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
     let connecting = async {
         match (&spec.xapi, &spec.ec2) {
             (Some(xapi), None) => xapi::connect(xapi, made).await,
@@ -109,6 +109,11 @@ pub(super) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Resul
         let message = format!("the provider did not answer within {} s", CONNECTING.as_secs());
         Err(Trouble { kind: ErrorKind::Unavailable, message })
     })
+}
+
+/// What a connection to a Xen pool would be made from.
+pub(crate) fn xapi_config(spec: &XapiSpec, made: &Connection<'_>) -> Result<XapiConfig, Trouble> {
+    xapi::config(spec, made)
 }
 
 fn invalid(message: impl Into<String>) -> Trouble {
@@ -127,13 +132,18 @@ mod xapi {
     };
 
     pub(super) async fn connect(spec: &XapiSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        let provider = XapiProvider::connect(config(spec, made)?).await.map_err(|error| failed(&error))?;
+        Ok(provider)
+    }
+
+    pub(in crate::pool) fn config(spec: &XapiSpec, made: &Connection<'_>) -> Result<XapiConfig, Trouble> {
         let secrets = made.secrets;
         let secret = &spec.credentials_secret_ref;
         let endpoint = |text: &str| {
             reqwest::Url::parse(text)
                 .map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
         };
-        let config = XapiConfig {
+        Ok(XapiConfig {
             endpoints: spec.endpoints.iter().map(|url| endpoint(&url.0)).collect::<Result<_, _>>()?,
             user: secrets.text(secret, "username")?,
             password: secrets.value(secret, "password")?,
@@ -142,9 +152,7 @@ mod xapi {
             expected_pool: made.expected_id.map(str::to_owned),
             default_storage: spec.default_storage.clone(),
             timing: Timing::default(),
-        };
-        let provider = XapiProvider::connect(config).await.map_err(|error| failed(&error))?;
-        Ok(provider)
+        })
     }
 
     fn trust(spec: Option<&TlsSpec>, secrets: &Secrets) -> Result<TlsTrust, Trouble> {

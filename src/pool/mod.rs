@@ -1,6 +1,6 @@
 //! The pool controller: is the pool reachable, what does it hold, who lives there.
 
-mod connect;
+pub(crate) mod connect;
 pub mod facts;
 mod gather;
 mod link;

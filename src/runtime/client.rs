@@ -27,6 +27,14 @@ pub enum ClientError {
         /// Why.
         source: KubeconfigError,
     },
+    /// A context cannot be used.
+    #[snafu(display("cannot use the context {context} of the kubeconfig (KUBECONFIG or ~/.kube/config)"))]
+    UseContext {
+        /// Which.
+        context: String,
+        /// Why.
+        source: KubeconfigError,
+    },
     /// Neither KUBECONFIG nor a service account leads to a cluster.
     #[snafu(display("cannot find a cluster: pass --kubeconfig, set KUBECONFIG, or run inside of one"))]
     InferConfig {
@@ -48,17 +56,26 @@ pub enum ClientError {
 }
 
 /// A client for the cluster of the given kubeconfig, or the one that the environment names.
+pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<Client, ClientError> {
+    connect_with(kubeconfig, None).await
+}
+
+/// The same for a context of the kubeconfig, where one is named.
 ///
 /// The client's own retries are off: they go on for minutes without a word, while our callers have deadlines, backoff for
 /// each object and something to say in a condition.
-pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<Client, ClientError> {
-    let mut config = match kubeconfig {
-        Some(path) => {
+pub async fn connect_with(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Client, ClientError> {
+    let mut config = match (kubeconfig, context) {
+        (Some(path), context) => {
             let file = Kubeconfig::read_from(&path).context(ReadKubeconfigSnafu { path: &path })?;
-            let options = KubeConfigOptions::default();
+            let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
             Config::from_custom_kubeconfig(file, &options).await.context(UseKubeconfigSnafu { path })?
         }
-        None => Config::infer().await.context(InferConfigSnafu)?,
+        (None, Some(context)) => {
+            let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.context(UseContextSnafu { context })?
+        }
+        (None, None) => Config::infer().await.context(InferConfigSnafu)?,
     };
     config.default_retry = false;
     Client::try_from(config).context(BuildClientSnafu)

@@ -129,6 +129,15 @@ pub(super) fn claim(owner: &Owner, vm: &Vm) -> Claim {
     }
 }
 
+/// Whose guest's VM this is, whoever the owner may be.
+pub(super) fn of_anyone(vm: &Vm) -> Option<(Owner, Key)> {
+    let marked = own_mark(vm).map(|mark| Owner(mark.owner));
+    let named = || Some(Owner(vm.name_label.strip_prefix(PREFIX)?.strip_prefix('/')?.split_once('/')?.0.to_owned()));
+    let owner = marked.or_else(named)?;
+    let key = claim(&owner, vm).key()?.clone();
+    Some((owner, key))
+}
+
 pub(super) fn is_halted(vm: &Vm) -> bool {
     vm.power_state.eq_ignore_ascii_case("halted")
 }
@@ -187,6 +196,16 @@ pub(super) mod tests {
         theirs(Vm { uuid: "u2".into(), ..marked("u1") });
         theirs(Vm { uuid: "u2".into(), is_a_snapshot: true, is_a_template: true, ..complete("u1") });
         theirs(Vm { is_a_snapshot: true, ..complete("u1") });
+    }
+
+    #[test]
+    fn a_guest_is_told_from_other_vms_without_knowing_its_owner() {
+        for vm in [begun("u1"), marked("u1"), complete("u1")] {
+            assert_eq!(of_anyone(&vm), Some((owner(), key())), "{}", vm.name_label);
+        }
+        let clone = Vm { uuid: "u2".into(), ..complete("u1") };
+        assert_eq!(of_anyone(&clone), None);
+        assert!(recorded::<Vm>().values().all(|vm| of_anyone(vm).is_none()));
     }
 
     #[test]
