@@ -14,7 +14,7 @@ use crate::{
         condition::{self, Kind},
         guest::{Creation, Phase, Refusal},
     },
-    provider::ObservedGuest,
+    provider::{ObservedGuest, Stage},
 };
 
 /// The fields that this controller owns.
@@ -106,7 +106,8 @@ pub fn after(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
 fn seen(facts: &Facts, vm: &ObservedGuest) -> Creation {
     let subject = &facts.subject;
     let mut creation = subject.creation.clone().unwrap_or_else(|| attempt(subject, &facts.place, facts.now));
-    creation.seen = true;
+    // What was never finished never ran: should it be gone, it is made again at once, and not missed first.
+    creation.seen |= vm.stage == Stage::Complete;
     creation.missing_since = None;
     if subject.may_have_run(vm) {
         creation.started = true;

@@ -182,3 +182,16 @@ fn conditions_of_other_controllers_are_not_ours() {
     assert!(OwnStatus::of(status).conditions.iter().all(|c| c.type_ != "Placed"));
     assert_eq!(written(&facts(&guest, Sight::Known(running()))), OwnStatus::of(guest.status.as_ref().unwrap()));
 }
+
+#[test]
+fn a_vm_that_was_never_finished_is_not_missed() {
+    let mut guest = with(guest(), Some(creation()));
+    let met = facts(&guest, Sight::Known(incomplete()));
+    let own = written(&met);
+    assert!(own.creation.as_ref().is_some_and(|creation| !creation.seen && !creation.started), "{own:?}");
+    guest.status = Some(stored(&own, &guest.status.clone().unwrap()));
+    // Removed by the driver, because its making was cut off: it is made again, and nobody waits for it to come back.
+    let gone = facts(&guest, Sight::Absent);
+    assert!(matches!(decide(&gone).step, crate::guest::decide::Step::Create(_)));
+    assert_eq!(written(&gone).creation.unwrap().missing_since, None);
+}

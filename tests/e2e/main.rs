@@ -8,5 +8,7 @@ mod idle;
 mod killed;
 mod lodging;
 mod refused;
+#[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod stack;
+#[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod truth;

@@ -31,6 +31,10 @@ impl Process {
         let _ = self.0.wait();
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Asks it to end, and waits for that.
     pub fn terminate(&mut self, within: Duration) -> std::process::ExitStatus {
         assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
@@ -223,18 +227,25 @@ impl Stack {
 
     /// Starts the operator and waits until it is ready; says how long that took.
     pub fn operator(&self) -> (Process, Duration) {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let began = Instant::now();
         let kubeconfig = self.folder.path().join("kubeconfig").to_string_lossy().into_owned();
-        let operator = launch(
-            self.folder.path(),
-            Path::new(env!("CARGO_BIN_EXE_innkeeper")),
-            &["run", "--kubeconfig", &kubeconfig, "--listen", &address],
-            &[],
-        );
+        self.operator_of(Path::new(env!("CARGO_BIN_EXE_innkeeper")), &kubeconfig)
+    }
+
+    /// The same with another program, and with another way to the API server.
+    pub fn operator_of(&self, program: &Path, kubeconfig: &str) -> (Process, Duration) {
+        let (began, address) = (Instant::now(), free_address());
+        let operator = self.launch_operator_at(program, kubeconfig, &address);
         until("the operator is ready", START, || answers(&address, "/readyz").then_some(()));
         (operator, began.elapsed())
+    }
+
+    /// The same without waiting for it to be ready.
+    pub fn launch_operator(&self, program: &Path, kubeconfig: &str) -> Process {
+        self.launch_operator_at(program, kubeconfig, &free_address())
+    }
+
+    fn launch_operator_at(&self, program: &Path, kubeconfig: &str, address: &str) -> Process {
+        launch(self.folder.path(), program, &["run", "--kubeconfig", kubeconfig, "--listen", address], &[])
     }
 
     /// The operator's log, for messages of failed tests and for what must not be in it.
@@ -245,6 +256,11 @@ impl Stack {
 
 fn leaves(guest: &Value) -> Value {
     guest["metadata"]["deletionTimestamp"].clone()
+}
+
+fn free_address() -> String {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("127.0.0.1:{port}")
 }
 
 fn answers(address: &str, path: &str) -> bool {

@@ -120,14 +120,31 @@ impl Truth {
             }
         }
         // EC2 remembers terminated instances for the length of a test.
+        for (instance, name) in self.instance_names() {
+            ran.entry(name).or_default().insert(instance);
+        }
+        (ran, twice)
+    }
+
+    /// Everything that happened in the Xen pool, as the simulator noted it.
+    pub fn xen_history(&self) -> Vec<Value> {
+        serde_json::from_value(self.read(format!("{}/history", self.admin))).unwrap()
+    }
+
+    /// Every state that an instance entered, as the EC2 endpoint noted it.
+    pub fn ec2_states(&self) -> Vec<Value> {
+        serde_json::from_value(self.read(format!("{}/innkeeper/history?kind=state", self.moto))).unwrap()
+    }
+
+    /// The names of all instances that EC2 still remembers, by id.
+    pub fn instance_names(&self) -> BTreeMap<String, String> {
+        let mut names = BTreeMap::new();
         let all = self.block_on(async { self.ec2.describe_instances().send().await.unwrap() });
         for instance in all.reservations().iter().flat_map(Reservation::instances) {
             let name = instance.tags().iter().find(|tag| tag.key() == Some("Name")).and_then(|tag| tag.value());
-            ran.entry(name.unwrap_or("no name").to_owned())
-                .or_default()
-                .insert(instance.instance_id().unwrap().to_owned());
+            names.insert(instance.instance_id().unwrap().to_owned(), name.unwrap_or("no name").to_owned());
         }
-        (ran, twice)
+        names
     }
 
     /// A call of XAPI, over the simulator's admin session.

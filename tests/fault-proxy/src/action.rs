@@ -27,6 +27,25 @@ pub fn of(method: &str, path: &str, content_type: &str, body: &[u8]) -> String {
     named.unwrap_or_else(|| format!("{method} {path}"))
 }
 
+/// Whether a request changes something at its server, by what its protocol calls such requests: what does not only read,
+/// watch, or open and close a session.
+#[must_use]
+pub fn changes(method: &str, action: &str) -> bool {
+    if action.starts_with(&format!("{method} ")) {
+        return !matches!(method, "GET" | "HEAD" | "OPTIONS");
+    }
+    let call = action.strip_prefix("Async.").unwrap_or(action);
+    match call.split_once('.') {
+        Some((class, call)) => {
+            !(call.starts_with("get_")
+                || call.starts_with("assert_")
+                || call.starts_with("is_")
+                || matches!(class, "session" | "event" | "system"))
+        }
+        None => !(call.starts_with("Describe") || call.starts_with("Get")),
+    }
+}
+
 fn json_method(text: &str) -> Option<String> {
     // An object of the Kubernetes API is JSON too: a call has parameters or a version beside its method.
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
@@ -37,6 +56,30 @@ fn json_method(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_change_nothing() {
+        for (method, action) in [
+            ("GET", "GET /api/v1/pods"),
+            ("POST", "VM.get_all_records"),
+            ("POST", "event.from"),
+            ("POST", "session.login_with_password"),
+            ("POST", "VM.assert_can_boot_here"),
+            ("POST", "DescribeInstances"),
+        ] {
+            assert!(!changes(method, action), "{action}");
+        }
+        for (method, action) in [
+            ("PATCH", "PATCH /apis/innkeeper.dev/v1alpha1/guests/a/status"),
+            ("DELETE", "DELETE /api/v1/pods/a"),
+            ("POST", "Async.VM.clone"),
+            ("POST", "task.destroy"),
+            ("POST", "RunInstances"),
+            ("POST", "CreateTags"),
+        ] {
+            assert!(changes(method, action), "{action}");
+        }
+    }
 
     #[test]
     fn protocols_name_their_actions() {

@@ -20,6 +20,9 @@ pub struct Matching {
     /// The action (see [`crate::action`]). `*` stands for any characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// Whether it changes something at the server (see [`crate::action::changes`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<bool>,
 }
 
 /// What happens to a request.
@@ -50,6 +53,8 @@ pub enum Fault {
     Truncate,
     /// No reply ever comes. The server does not see the request.
     Hang,
+    /// The server answers, and no reply ever comes.
+    HangAfter,
 }
 
 fn plain() -> String {
@@ -148,6 +153,7 @@ impl Matching {
         self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(request.method))
             && self.path.as_ref().is_none_or(|pattern| glob(pattern, request.path))
             && self.action.as_ref().is_none_or(|pattern| glob(pattern, request.action))
+            && self.changes.is_none_or(|changes| crate::action::changes(request.method, request.action) == changes)
     }
 }
 

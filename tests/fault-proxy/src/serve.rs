@@ -98,7 +98,7 @@ async fn serve(shared: &Shared, request: Request<Incoming>, resetter: &Resetter)
             return std::future::pending().await;
         }
         Some(Fault::Delay { milliseconds }) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
-        Some(Fault::DropAfter | Fault::Truncate) | None => {}
+        Some(Fault::DropAfter | Fault::HangAfter | Fault::Truncate) | None => {}
     }
     let response = match forward(shared, request).await {
         Ok(response) => response,
@@ -114,6 +114,11 @@ async fn serve(shared: &Shared, request: Request<Incoming>, resetter: &Resetter)
             let _ = response.into_body().collect().await;
             became(status, Outcome::ReplyLost);
             Err(Cut.into())
+        }
+        Some(Fault::HangAfter) => {
+            let _ = response.into_body().collect().await;
+            became(status, Outcome::ReplyLost);
+            std::future::pending().await
         }
         Some(Fault::Truncate) => {
             became(status, Outcome::ReplyLost);

@@ -87,10 +87,14 @@ async fn answers_in_the_servers_place() {
 #[tokio::test]
 async fn a_request_that_hangs_ends_with_the_clients_patience() {
     let (proxy, effects, client) = world(false).await;
-    proxy.add(Rule::on("*", Fault::Hang));
-    let reply = client.get(proxy.url()).timeout(Duration::from_millis(200)).send().await;
-    assert!(reply.unwrap_err().is_timeout());
-    assert_eq!(effects.load(Ordering::SeqCst), 0);
+    for (fault, effect, outcome) in [(Fault::Hang, 0, Outcome::NotSent), (Fault::HangAfter, 1, Outcome::ReplyLost)] {
+        proxy.reset(Seed(0));
+        proxy.add(Rule::on("*", fault));
+        let reply = client.get(proxy.url()).timeout(Duration::from_millis(500)).send().await;
+        assert!(reply.unwrap_err().is_timeout());
+        assert_eq!(effects.load(Ordering::SeqCst), effect);
+        assert_eq!(proxy.log(0).last().unwrap().outcome, outcome);
+    }
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn rules_change_over_http() {
     let (proxy, _, client) = world(false).await;
     let admin = proxy.admin_url().unwrap();
     let rule = Rule {
-        matching: Matching { method: Some("GET".into()), path: Some("/api/*".into()), action: None },
+        matching: Matching { method: Some("GET".into()), path: Some("/api/*".into()), ..Matching::default() },
         ..Rule::on("pods", Fault::Answer { status: 409, body: String::new(), content_type: "text/plain".into() })
     };
     let json = |rule: &Rule| serde_json::to_string(rule).unwrap();

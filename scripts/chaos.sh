@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Kills and storms: about ten minutes with the settings here, all kill points with CHAOS_STRIDE=1, more storms with SEEDS=200.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+"$ROOT/scripts/setup.sh"
+export INNKEEPER_CACHE=$CACHE PATH=$BIN:$PATH
+export CHAOS_STRIDE=${CHAOS_STRIDE:-7} CHAOS_SEEDS=${SEEDS:-10}
+cd "$ROOT"
+# The simulators stand beside the operator; --workspace keeps the dependencies' features as the tests have them.
+"$ROOT/scripts/build.sh" >/dev/null
+cargo test --workspace --locked --test chaos

@@ -1,0 +1,91 @@
+//! Bad networks on all three ways at once, with kills at random, all from one seed.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use fault_proxy::{Fault, Matching, Rule};
+
+use crate::{
+    check,
+    scenario::Scenario,
+    world::{Way, World},
+};
+
+/// A generator that is the same everywhere: splitmix64.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.roll() % limit
+    }
+}
+
+/// What can happen to a request, and how often in a hundred.
+fn weather() -> Vec<(&'static str, f64, Fault)> {
+    let busy = |status| Fault::Answer { status, body: String::new(), content_type: "text/plain".into() };
+    vec![
+        ("reset-before", 0.02, Fault::ResetBefore),
+        ("reply-lost", 0.03, Fault::DropAfter),
+        ("truncated", 0.01, Fault::Truncate),
+        ("slow", 0.05, Fault::Delay { milliseconds: 400 }),
+        ("503", 0.02, busy(503)),
+        ("429", 0.01, busy(429)),
+    ]
+}
+
+/// Plays the scenario in a storm that calms down after a while; the checks of rest hold all through, as the operator
+/// must come to rest between the faults.
+pub fn play(world: &World, scenario: &Scenario, name: &str, seed: u64) -> (BTreeMap<String, u64>, Result<(), String>) {
+    world.calm(seed);
+    for way in Way::ALL {
+        for (kind, chance, fault) in weather() {
+            let matching = Matching::default();
+            world.proxy(way).add(Rule { name: kind.into(), matching, ..Rule::on("*", fault).chance(chance) });
+        }
+    }
+    let mut dice = Dice(seed);
+    let kills = 1 + dice.below(2);
+    world.start_operator();
+    let over = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        let over = &over;
+        scope.spawn(move || {
+            for _ in 0..kills {
+                let wait = Duration::from_millis(200 + dice.below(6_000));
+                let until = std::time::Instant::now() + wait;
+                while std::time::Instant::now() < until {
+                    if over.load(Ordering::Acquire) {
+                        return;
+                    }
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+                world.kill_operator();
+                world.start_operator();
+            }
+        });
+        let result = (scenario.run)(world, name);
+        over.store(true, Ordering::Release);
+        result
+    });
+    let mut fired = BTreeMap::new();
+    for way in Way::ALL {
+        for (kind, times) in world.proxy(way).fired() {
+            *fired.entry(kind).or_default() += times;
+        }
+    }
+    *fired.entry("kill -9".to_owned()).or_default() += kills;
+    world.kill_operator();
+    world.calm(0);
+    (fired, result.and_then(|()| check::never_twice(world)))
+}
