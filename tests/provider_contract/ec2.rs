@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Connect, Driver, Made, Request, Trouble, World};
+use crate::harness::{Connect, Driver, Made, Request, Trouble, World, eventually};
 use async_trait::async_trait;
 use aws_sdk_ec2::{
     Client,
     config::{BehaviorVersion, Config, Credentials as Keys, Region},
     types::{
-        EbsInstanceBlockDeviceSpecification, Filter, Instance, InstanceBlockDeviceMappingSpecification,
-        InstanceStateName, ResourceType, Tag, TagSpecification, VolumeState,
+        EbsInstanceBlockDeviceSpecification, Filter, Instance, InstanceAttributeName,
+        InstanceBlockDeviceMappingSpecification, InstanceStateName, ResourceType, Tag, TagSpecification, VolumeState,
     },
 };
 use fault_proxy::{Fault, Matching, Options, Proxy, Rule, Seed};
@@ -117,13 +117,22 @@ fn refusal(status: u16, code: &str) -> Fault {
     Fault::Answer { status, body, content_type: "text/xml".into() }
 }
 
-fn rule(request: Request, trouble: Trouble) -> Rule {
-    let action = match request {
-        Request::Create => "RunInstances",
-        Request::Delete => "TerminateInstances",
-        Request::Read => "Describe*",
-        Request::Any => "*",
-    };
+/// The actions that are requests of this kind.
+const fn actions(request: Request) -> &'static [&'static str] {
+    match request {
+        Request::Create => &["RunInstances"],
+        Request::Delete => &["TerminateInstances"],
+        Request::Read => &["Describe*"],
+        Request::Change => &["*Volume", "*Tags", "Modify*"],
+        Request::Any => &["*"],
+    }
+}
+
+fn rules(request: Request, trouble: Trouble) -> impl Iterator<Item = Rule> {
+    actions(request).iter().map(move |action| rule(action, trouble))
+}
+
+fn rule(action: &str, trouble: Trouble) -> Rule {
     let fault = match trouble {
         Trouble::LostRequest => Fault::ResetBefore,
         Trouble::LostReply => Fault::DropAfter,
@@ -134,7 +143,7 @@ fn rule(request: Request, trouble: Trouble) -> Rule {
         Trouble::Broken => refusal(500, "InternalError"),
     };
     let matching = Matching { action: Some(action.into()), ..Matching::default() };
-    Rule { name: format!("{request:?} {trouble:?}"), matching, ..Rule::on(action, fault) }
+    Rule { name: format!("{action} {trouble:?}"), matching, ..Rule::on(action, fault) }
 }
 
 impl Ec2World {
@@ -159,6 +168,7 @@ impl Ec2World {
                 quick: Duration::from_millis(200),
                 moving: Duration::from_millis(200),
                 slow: Duration::from_millis(500),
+                volumes: Duration::from_secs(2),
             },
             page_size: PAGE,
             ..Ec2Config::new(moto::REGION, credentials, connect.owner)
@@ -238,13 +248,15 @@ impl World for Ec2World {
     }
 
     async fn trouble(&self, request: Request, trouble: Trouble, times: Option<u64>) {
-        self.proxy.add(Rule { times, ..rule(request, trouble) });
+        for rule in rules(request, trouble) {
+            self.proxy.add(Rule { times, ..rule });
+        }
     }
 
     async fn storm(&self, seed: u64, troubles: &[(Request, Trouble, f64)]) {
         self.proxy.reset(Seed(seed));
         for (request, trouble, chance) in troubles {
-            self.proxy.add(rule(*request, *trouble).chance(*chance));
+            rules(*request, *trouble).for_each(|rule| self.proxy.add(rule.chance(*chance)));
         }
     }
 
@@ -309,6 +321,49 @@ impl World for Ec2World {
         let ebs = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(false).build();
         let disk = InstanceBlockDeviceMappingSpecification::builder().device_name("/dev/xvda").ebs(ebs).build();
         self.direct.modify_instance_attribute().instance_id(id).block_device_mappings(disk).send().await.unwrap();
+    }
+
+    async fn disks(&self, id: &str) -> Option<Vec<u64>> {
+        let attached = Filter::builder().name("attachment.instance-id").values(id).build();
+        let volumes = self.direct.describe_volumes().filters(attached).send().await.unwrap();
+        let mut sizes: Vec<_> =
+            volumes.volumes().iter().map(|one| u64::try_from(one.size().unwrap()).unwrap()).collect();
+        sizes.sort_unstable();
+        Some(sizes)
+    }
+
+    async fn first_boot(&self, id: &str) -> Option<String> {
+        let ask = self.direct.describe_instance_attribute().instance_id(id);
+        let told = ask.attribute(InstanceAttributeName::UserData).send().await.unwrap();
+        let told = aws_smithy_types::base64::decode(told.user_data().unwrap().value().unwrap()).unwrap();
+        Some(String::from_utf8(told).unwrap())
+    }
+
+    fn larger(&self, wish: &GuestWish) -> Option<GuestWish> {
+        let size = (Some("t3.large".to_owned()), Bytes::gib(8));
+        Some(GuestWish { instance_type: size.0, memory: size.1, ..wish.clone() })
+    }
+
+    async fn plain(&self, wish: &GuestWish) -> Option<String> {
+        let token = format!("by-hand-{:x}", rand::random::<u64>());
+        let id = self.launch(wish, &token, &[("Name", "by hand")]).await;
+        eventually("it runs", || async {
+            let found = self.by_ids(std::slice::from_ref(&id)).await;
+            found.iter().any(|one| state(one) == Some(&InstanceStateName::Running)).then_some(())
+        })
+        .await;
+        Some(id)
+    }
+
+    async fn deafen(&self, id: &str) -> bool {
+        self.moto.post("deaf", serde_json::json!(id)).await;
+        true
+    }
+
+    async fn refuses_removal(&self, id: &str) -> Option<bool> {
+        let ask = self.direct.describe_instance_attribute().instance_id(id);
+        let told = ask.attribute(InstanceAttributeName::DisableApiTermination).send().await.unwrap();
+        told.disable_api_termination().and_then(|one| one.value())
     }
 
     fn more_than_a_page(&self) -> usize {

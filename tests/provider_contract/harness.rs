@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use innkeeper::provider::{
-    Deletion, ErrorKind, Freshness, GuestWish, Key, ObservedGuest, Owner, Power, Provider, ProviderError,
+    Amendment, Deletion, ErrorKind, Freshness, GuestWish, Key, ObservedGuest, Owner, Power, Provider, ProviderError,
 };
 
 /// The owner whose guests the cases make.
@@ -68,6 +68,8 @@ pub enum Request {
     Delete,
     /// Those that read VMs.
     Read,
+    /// Those that change a VM that is there: its disks, size, marks.
+    Change,
     /// All.
     Any,
 }
@@ -155,6 +157,68 @@ pub trait World: Send + Sync {
 
     /// What must never be seen in words.
     fn secrets(&self) -> Vec<String>;
+
+    /// Sizes of the disks that a VM has, in GiB and in order of size. `None`: the test cannot see them.
+    async fn disks(&self, _id: &str) -> Option<Vec<u64>> {
+        None
+    }
+
+    /// What cloud-init is told in a VM. `None`: the test cannot see it.
+    async fn first_boot(&self, _id: &str) -> Option<String> {
+        None
+    }
+
+    /// The same guest in a larger size. `None`: the driver cannot resize.
+    fn larger(&self, _wish: &GuestWish) -> Option<GuestWish> {
+        None
+    }
+
+    /// Makes a running VM by hand, without any mark. `None`: the test cannot.
+    async fn plain(&self, _wish: &GuestWish) -> Option<String> {
+        None
+    }
+
+    /// Lets the system in a VM ignore that it is asked to shut down. `false`: the test cannot.
+    async fn deafen(&self, _id: &str) -> bool {
+        false
+    }
+
+    /// Whether the provider refuses to remove the VM by hand. `None`: it knows no such thing.
+    async fn refuses_removal(&self, _id: &str) -> Option<bool> {
+        None
+    }
+}
+
+/// Why a case means nothing for a driver.
+pub struct NotHere(pub String);
+
+/// Ends the case: it means nothing for this driver.
+pub fn not_here(why: &str) -> ! {
+    std::panic::resume_unwind(Box::new(NotHere(why.to_owned())))
+}
+
+/// What the case needs, or its end.
+pub fn needed<T>(thing: Option<T>, why: &str) -> T {
+    thing.unwrap_or_else(|| not_here(why))
+}
+
+/// Ends the case where the driver says that it cannot do this at all.
+pub fn supported<T>(result: Result<T, ProviderError>) -> Result<T, ProviderError> {
+    match result {
+        Err(error) if error.message == "this provider cannot do that" => not_here(&error.to_string()),
+        result => result,
+    }
+}
+
+/// Calls until the VM is as wished, and answers what it then is. What needs it to be off is an error.
+pub async fn amended(provider: &dyn Provider, wish: &GuestWish) -> ObservedGuest {
+    eventually(&format!("{} is as wished", wish.key), || async {
+        match patient(supported(provider.amend(wish).await))? {
+            Amendment::Done(guest) => Some(guest),
+            Amendment::WhenOff(_, why) => panic!("{why}"),
+        }
+    })
+    .await
 }
 
 /// The key of a guest.

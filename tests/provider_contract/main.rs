@@ -25,7 +25,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::{
     cases::{CASES, Case},
-    harness::Driver,
+    harness::{Driver, NotHere},
     table::Table,
 };
 
@@ -57,6 +57,10 @@ impl Lane {
             });
         }));
         runtime.shutdown_background();
+        if let Some(NotHere(why)) = result.as_ref().err().and_then(|panic| panic.downcast_ref()) {
+            table.without(job.name(), self.driver.name(), why);
+            return Ok(());
+        }
         table.note(job.name(), self.driver.name(), result.is_ok(), began.elapsed());
         result.map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
@@ -107,7 +111,7 @@ fn main() -> ExitCode {
         println!("{table}");
         for lane in &lanes {
             for (case, why) in lane.driver.without() {
-                println!("{} without {case}: {why}", lane.driver.name());
+                println!("{case} is not for {}: {why}", lane.driver.name());
             }
         }
     }

@@ -127,6 +127,7 @@ fn actions(request: Request) -> &'static [&'static str] {
         Request::Create => &["*VM.clone"],
         Request::Delete => &["*VM.destroy"],
         Request::Read => &["*.get_*", "event.*"],
+        Request::Change => &["*VDI.create*", "*VBD.*create", "*VDI.resize*", "*other_config", "*VM.set_*"],
         Request::Any => &["*"],
     }
 }
@@ -290,6 +291,25 @@ impl World for XapiWorld {
 
     async fn keep_disks(&self, _: &str) {
         panic!("see `without`");
+    }
+
+    async fn disks(&self, id: &str) -> Option<Vec<u64>> {
+        let vm = self.direct.by_uuid("VM", id).await;
+        let (vbds, vdis) = (self.direct.all("VBD").await, self.direct.all("VDI").await);
+        let own = vbds.values().filter(|vbd| vbd["VM"].as_str() == Some(vm.as_str()) && vbd["type"] == "Disk");
+        let size = |size: &Value| size.as_u64().or_else(|| size.as_str()?.parse().ok());
+        let sizes = own.filter_map(|vbd| size(&vdis.get(text(&vbd["VDI"]))?["virtual_size"]));
+        let mut sizes: Vec<_> = sizes.map(|bytes| bytes >> 30).collect();
+        sizes.sort_unstable();
+        Some(sizes)
+    }
+
+    fn larger(&self, wish: &GuestWish) -> Option<GuestWish> {
+        Some(GuestWish { vcpus: wish.vcpus + 1, memory: wish.memory.saturating_add(Bytes::gib(1)), ..wish.clone() })
+    }
+
+    async fn plain(&self, _: &GuestWish) -> Option<String> {
+        Some(self.make("by hand", &[]).await)
     }
 
     fn more_than_a_page(&self) -> usize {

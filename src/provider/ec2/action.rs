@@ -11,10 +11,16 @@ use super::{fault::Effect, limiter::Class};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
 #[allow(missing_docs, reason = "the names are EC2's own")]
 pub enum Action {
+    AttachVolume,
+    CreateTags,
+    CreateVolume,
+    DeleteTags,
     DeleteVolume,
     DescribeImages,
     DescribeInstances,
     DescribeVolumes,
+    ModifyInstanceAttribute,
+    ModifyVolume,
     RunInstances,
     StartInstances,
     StopInstances,
@@ -33,7 +39,14 @@ impl Action {
             Self::DescribeImages | Self::DescribeInstances | Self::DescribeVolumes => Class::Describe,
             Self::RunInstances => Class::Run,
             Self::TerminateInstances => Class::Terminate,
-            Self::DeleteVolume | Self::StartInstances | Self::StopInstances => Class::Mutate,
+            Self::CreateTags | Self::DeleteTags => Class::Tags,
+            Self::AttachVolume
+            | Self::CreateVolume
+            | Self::DeleteVolume
+            | Self::ModifyInstanceAttribute
+            | Self::ModifyVolume
+            | Self::StartInstances
+            | Self::StopInstances => Class::Mutate,
         }
     }
 

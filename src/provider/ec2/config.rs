@@ -41,6 +41,8 @@ pub struct Refresh {
     pub moving: Duration,
     /// At rest.
     pub slow: Duration,
+    /// All volumes, at rest.
+    pub volumes: Duration,
 }
 
 /// What a connection to one region of EC2, or of a cloud that speaks its protocol, is made from.
@@ -92,6 +94,7 @@ impl Ec2Config {
                 quick: Duration::from_secs(2),
                 moving: Duration::from_secs(5),
                 slow: Duration::from_secs(15),
+                volumes: super::volumes::SELDOM,
             },
             page_size: 1000,
         }

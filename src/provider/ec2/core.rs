@@ -1,11 +1,12 @@
 //! The shared inside of a connection: the client, what is known, who wants to hear of changes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use aws_sdk_ec2::types::{Image, InstanceStateChange};
+use aws_sdk_ec2::types::{Image, InstanceStateChange, Volume};
 use tokio::{
     sync::{Notify, broadcast},
     time::Instant,
@@ -18,8 +19,9 @@ use super::{
     client::Api,
     convert::{self, Seen},
     snapshot::{Read, Snapshot},
+    volumes::Volumes,
 };
-use crate::provider::{Change, Key, ProviderError, Result};
+use crate::provider::{Change, ErrorKind, Key, ProviderError, Result};
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
@@ -42,6 +44,9 @@ pub(super) struct Core {
     touched: Mutex<Option<Instant>>,
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
+    volumes: Mutex<Volumes>,
+    /// When we asked instances to stop, for as long as they have not.
+    stops: Mutex<BTreeMap<String, Instant>>,
     reading: tokio::sync::Mutex<Option<LastRead>>,
 }
 
@@ -60,6 +65,8 @@ impl Core {
             touched: Mutex::default(),
             images: Mutex::default(),
             aside: Mutex::default(),
+            volumes: Mutex::default(),
+            stops: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             config,
         }
@@ -106,17 +113,80 @@ impl Core {
             None => convert::filter_owner(owner),
         };
         let instances = self.api.instances(act, filters).await?;
-        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance)).collect();
+        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance));
+        let seen = seen.map(|seen| self.with_disks(seen)).collect();
         let read = Read { began, guest: guest.map(str::to_owned), seen };
         let changed = self.snapshot().merge(read, Instant::now());
         if !changed.is_empty() {
             self.touch();
         }
-        for change in changed {
-            // Nobody listening is no failure.
+        self.tell(changed);
+        Ok(())
+    }
+
+    /// Passes changes on. Nobody listening is no failure.
+    pub(super) fn tell(&self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
             let _ = self.changes.send(change);
         }
+    }
+
+    fn with_disks(&self, mut seen: Seen) -> Seen {
+        seen.guest.disks = self.volumes().disks(&seen);
+        seen
+    }
+
+    /// What is known of the volumes.
+    pub(super) fn volumes(&self) -> MutexGuard<'_, Volumes> {
+        locked(&self.volumes)
+    }
+
+    /// Reads all volumes of this owner where that is due.
+    pub(super) async fn refresh_volumes(&self, act: &str) -> Result<()> {
+        let began = Instant::now();
+        let live: Vec<Seen> = self.snapshot().all().filter(|seen| seen.is_live()).cloned().collect();
+        if live.is_empty() || !self.volumes().is_due(&live, &self.config.refresh, began) {
+            return Ok(());
+        }
+        let volumes = self.api.volumes(act, convert::filter_owner(&self.config.owner)).await?;
+        let attached = live.iter().flat_map(|seen| seen.volumes.iter().map(|one| one.volume.clone())).collect();
+        self.volumes().merge(&volumes, attached, began);
+        self.show_disks();
         Ok(())
+    }
+
+    /// Takes in what was read of some volumes.
+    pub(super) fn learn(&self, volumes: &[Volume]) {
+        self.volumes().learn(volumes);
+        self.show_disks();
+    }
+
+    /// Lets the instances show the disks that are known now.
+    fn show_disks(&self) {
+        let volumes = self.volumes().clone();
+        let changed = self.snapshot().revise(|seen| seen.guest.disks = volumes.disks(seen));
+        self.tell(changed);
+    }
+
+    /// For how long an instance has been asked to stop.
+    pub(super) fn stopping_for(&self, id: &str) -> Duration {
+        locked(&self.stops).entry(id.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// An instance has stopped, or runs again.
+    pub(super) fn stopped(&self, id: &str) {
+        locked(&self.stops).remove(id);
+    }
+
+    /// The guest's VM for an operation that needs one.
+    pub(super) async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
+        self.look(act, &key.guest).await?;
+        let not_found = |message: &str| Err(ProviderError::new(ErrorKind::NotFound, act, message));
+        match self.known(key) {
+            Some(seen) if seen.is_live() => Ok(seen),
+            Some(seen) => not_found(&format!("instance {} was terminated", seen.guest.provider_id)),
+            None => not_found("the guest has no instance"),
+        }
     }
 
     /// What is known of the guest's VM.

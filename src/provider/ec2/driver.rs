@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
+    adopt, amend,
     aside::Offering,
     convert::{self, Seen},
     core::Core,
@@ -26,8 +27,8 @@ use super::{
     snapshot::Launch,
 };
 use crate::provider::{
-    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power, Provider,
-    ProviderError, Result, StopMode,
+    Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power,
+    Provider, ProviderError, Result, StopMode,
 };
 
 /// Version of the API that the SDK speaks. EC2 has had no other since.
@@ -38,7 +39,7 @@ const API_VERSION: &str = "EC2 2016-11-15";
 const LOOKS: [f64; 3] = [0.0, 1.0 / 40.0, 1.0 / 20.0];
 
 /// When to come back to an instance that is between two states.
-const MOVING: Duration = Duration::from_secs(3);
+pub(super) const MOVING: Duration = Duration::from_secs(3);
 
 /// One region of EC2, for one owner.
 #[derive(Debug)]
@@ -80,17 +81,6 @@ impl Ec2Provider {
     fn is_fresh(&self) -> bool {
         let oldest = self.core.config.refresh.slow * 4;
         self.core.snapshot().read_at().is_some_and(|read| read.elapsed() < oldest)
-    }
-
-    /// The guest's VM for an operation that needs one.
-    async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
-        self.core.look(act, &key.guest).await?;
-        let not_found = |message: &str| Err(ProviderError::new(ErrorKind::NotFound, act, message));
-        match self.core.known(key) {
-            Some(seen) if seen.is_live() => Ok(seen),
-            Some(seen) => not_found(&format!("instance {} was terminated", seen.guest.provider_id)),
-            None => not_found("the guest has no instance"),
-        }
     }
 
     /// `NotFound` for an instance that we have just launched means that EC2's parts do not all know it yet.
@@ -211,9 +201,12 @@ impl Provider for Ec2Provider {
 
     async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest> {
         const ACT: &str = "start the instance";
-        let seen = self.existing(ACT, &wish.key).await?;
+        let seen = self.core.existing(ACT, &wish.key).await?;
         match seen.guest.power {
-            Power::Running | Power::Starting => return Ok(seen.guest),
+            Power::Running | Power::Starting => {
+                self.core.stopped(&seen.guest.provider_id);
+                return Ok(seen.guest);
+            }
             Power::Stopping => return Err(still(ACT, &seen)),
             _ => {}
         }
@@ -226,19 +219,51 @@ impl Provider for Ec2Provider {
 
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
         const ACT: &str = "stop the instance";
-        let seen = self.existing(ACT, key).await?;
-        match (seen.guest.power, mode) {
-            (Power::Stopped, _) | (Power::Stopping, StopMode::Soft(_) | StopMode::TrySoft(_)) => return Ok(seen.guest),
+        let seen = self.core.existing(ACT, key).await?;
+        let id = &seen.guest.provider_id;
+        match seen.guest.power {
+            Power::Stopped => {
+                self.core.stopped(id);
+                return Ok(seen.guest);
+            }
             // EC2 cannot stop what has not started.
-            (Power::Starting, _) => return Err(still(ACT, &seen)),
+            Power::Starting => return Err(still(ACT, &seen)),
             _ => {}
         }
+        let stopping = seen.guest.power == Power::Stopping;
+        let force = match mode {
+            StopMode::Hard => true,
+            // Since when is only in our memory: after a restart the system has its time anew, and no more than that is lost.
+            StopMode::TrySoft(patience) if stopping => self.core.stopping_for(id) >= patience,
+            StopMode::Soft(_) if !stopping => {
+                let message = "EC2 cuts the power of a system that does not shut down within minutes, so Soft cannot be \
+                               promised here: use TrySoft or Hard";
+                return Err(ProviderError::new(ErrorKind::Invalid, ACT, message));
+            }
+            StopMode::TrySoft(_) | StopMode::Soft(_) => false,
+        };
+        if stopping && !force {
+            return Ok(seen.guest);
+        }
         let api = &self.core.api;
-        let request = api.ec2().stop_instances().instance_ids(&seen.guest.provider_id).force(mode == StopMode::Hard);
+        let request = api.ec2().stop_instances().instance_ids(id).force(force);
         let send = || request.clone().send();
         let reply = api.call(ACT, Action::StopInstances, send).await.map_err(|error| self.settling(&seen, error))?;
+        self.core.stopping_for(id);
         self.core.wrote_states(std::slice::from_ref(&seen), reply.stopping_instances());
         Ok(self.core.known(key).unwrap_or(seen).guest)
+    }
+
+    async fn amend(&self, wish: &GuestWish) -> Result<Amendment> {
+        amend::amend(&self.core, wish).await
+    }
+
+    async fn adopt(&self, key: &Key, provider_id: &str) -> Result<ObservedGuest> {
+        adopt::adopt(&self.core, key, provider_id).await
+    }
+
+    async fn release(&self, key: &Key) -> Result<()> {
+        adopt::release(&self.core, key).await
     }
 
     async fn delete(&self, key: &Key) -> Result<Deletion> {

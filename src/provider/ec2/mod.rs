@@ -6,6 +6,9 @@
 //! - An instance of ours that EC2 has terminated is shown as such for about an hour, until EC2 forgets it.
 
 mod action;
+mod adopt;
+mod alter;
+mod amend;
 mod aside;
 mod client;
 mod config;
@@ -20,6 +23,7 @@ mod reads;
 mod removal;
 mod snapshot;
 mod token;
+mod volumes;
 
 pub use action::{Action, Calls};
 pub use config::{Credentials, Ec2Config, Refresh};

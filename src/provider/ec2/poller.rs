@@ -46,6 +46,10 @@ pub(super) async fn run(core: Arc<Core>) {
                     let _ = core.changes.send(Change::Everything);
                 }
                 core.retire_surplus().await;
+                // Sizes of disks are for people; guests live without.
+                if let Err(error) = core.refresh_volumes("list the volumes").await {
+                    tracing::debug!(kind = %error.kind, "the volumes cannot be followed: {error}");
+                }
             }
             Err(error) => {
                 if std::mem::replace(&mut reachable, false) {
@@ -71,7 +75,7 @@ mod tests {
 
     #[test]
     fn quick_after_changes_and_slow_at_rest() {
-        let refresh = Refresh { quick: SECOND * 2, moving: SECOND * 5, slow: SECOND * 15 };
+        let refresh = Refresh { quick: SECOND * 2, moving: SECOND * 5, slow: SECOND * 15, volumes: SECOND * 300 };
         for (since, moving, expected) in [
             (None, false, 15),
             (None, true, 5),

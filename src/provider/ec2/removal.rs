@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     action::Action,
+    amend,
     convert::{self, Seen},
     core::Core,
 };
@@ -31,6 +32,11 @@ pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
 }
 
 async fn terminate(core: &Core, live: &[Seen]) -> Result<Deletion> {
+    // Only what we forbade ourselves: the hold is over, or nobody would delete the guest. What somebody else forbade, EC2
+    // refuses, and says how to permit it.
+    for seen in live.iter().filter(|seen| seen.protection.is_some()) {
+        amend::unprotect(core, seen).await?;
+    }
     match core.terminate(ACT, live).await {
         Ok(()) => Ok(Deletion::InProgress),
         // Too new to be known everywhere, or gone in this moment. The next look tells.
@@ -112,7 +118,7 @@ mod tests {
     #[test]
     fn only_what_nobody_uses_is_deleted() {
         let key = Key { guest: "uid".into(), incarnation: 1, namespace: "shop".into(), name: "web-0".into() };
-        let ours = [Seen { guest: convert::terminated(key, "i-0a"), made: 0 }];
+        let ours = [Seen::new(convert::terminated(key, "i-0a"), 0)];
         for (state, attached, expected) in [
             (VolumeState::Available, None, Leftover::Delete),
             (VolumeState::Error, None, Leftover::Delete),

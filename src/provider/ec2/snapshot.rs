@@ -160,6 +160,24 @@ impl Snapshot {
         self.entries.values().map(|entry| &entry.seen).filter(move |seen| seen.guest.key.guest == guest)
     }
 
+    /// Every instance.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Seen> {
+        self.entries.values().map(|entry| &entry.seen)
+    }
+
+    /// Corrects what is known of each instance, and says which guests look different now.
+    pub(super) fn revise(&mut self, change: impl Fn(&mut Seen)) -> Vec<Change> {
+        let mut changed = BTreeSet::new();
+        for Entry { seen, .. } in self.entries.values_mut() {
+            let before = seen.guest.clone();
+            change(seen);
+            if seen.guest != before {
+                changed.insert(name_of(seen));
+            }
+        }
+        changed.into_iter().map(|(namespace, name)| Change::Guest { namespace, name }).collect()
+    }
+
     /// Each key's VM.
     pub(super) fn list(&self) -> Vec<ObservedGuest> {
         let kept = self.by_key().into_values().filter_map(|all| choose(all).0);

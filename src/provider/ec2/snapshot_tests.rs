@@ -11,7 +11,7 @@ fn seen(id: &str, guest: &str, made: i64, power: Power) -> Seen {
     let key = Key { guest: guest.into(), incarnation: 1, namespace: "shop".into(), name: format!("name-{guest}") };
     let busy = matches!(power, Power::Starting | Power::Stopping | Power::Terminating);
     let guest = ObservedGuest { busy, ..ObservedGuest::new(key, id, Stage::Complete, power) };
-    Seen { guest, made }
+    Seen::new(guest, made)
 }
 
 fn all(began: Instant, seen: Vec<Seen>) -> Read {

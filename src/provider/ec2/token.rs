@@ -19,7 +19,7 @@ const GUEST_LEN: usize = 36;
 const HASH_LEN: usize = 16;
 
 /// Counts up when this driver begins to send other parameters for the same wish.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The start of every token of this incarnation of the guest.
 #[must_use]

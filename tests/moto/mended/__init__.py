@@ -5,6 +5,7 @@ moto answers with EC2's shapes, but it starts a second instance for a repeated c
 
 - `lifecycle`: states that take time, and the transitions EC2 refuses
 - `launch`: client tokens, counts, root volumes, subnets of RunInstances
+- `volumes`: tokens, states, zones and cool-down of volumes
 - `tokens`: which client token was used for what
 - `visibility`: instances that Describe does not know yet, or no more; filters
 - `faults`: errors on demand

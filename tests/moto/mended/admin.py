@@ -3,10 +3,13 @@
 GET    /innkeeper/calls              {"RunInstances": 2, ...}: requests by action
 GET    /innkeeper/history[?kind=K]   [{"time", "kind", ...}, ...]: launches, stops, terminations, states, faults
 GET    /innkeeper/faults             rules not used up
-POST   /innkeeper/faults             {"action", "count", "skip", "error", "message", "delay", "lost"}, or a list
+POST   /innkeeper/faults             {"action", "count", "skip", "error", "message", "delay", "lost", "where"}, or a list
 DELETE /innkeeper/faults
-GET    /innkeeper/settings           {"delay", "hide", "forget"} in seconds
+GET    /innkeeper/settings           {"delay", "hide", "forget", "cooldown"} in seconds
 POST   /innkeeper/settings           some of them
+POST   /innkeeper/denied             ["StopInstances", ...]: actions that nobody may use, in place of those before
+POST   /innkeeper/deaf               "i-...": this instance stops only when it is forced
+POST   /innkeeper/interrupt          "i-...": the spot instance is taken back
 POST   /innkeeper/reset              an empty account, as after the start; settings stay
 """
 
@@ -18,7 +21,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .faults import Fault
-from .lifecycle import LIFECYCLE
+from .lifecycle import LIFECYCLE, interrupt
 from .world import WORLD
 
 
@@ -39,6 +42,9 @@ class Admin:
             ("DELETE", "faults"): lambda _query, _body: WORLD.faults.clear(),
             ("GET", "settings"): lambda _query, _body: asdict(WORLD.settings),
             ("POST", "settings"): self._change_settings,
+            ("POST", "denied"): self._deny,
+            ("POST", "deaf"): lambda _query, body: WORLD.deaf.add(json.loads(body)),
+            ("POST", "interrupt"): lambda _query, body: interrupt(json.loads(body)),
             ("POST", "reset"): lambda _query, _body: self._clear(),
         }
 
@@ -67,6 +73,10 @@ class Admin:
     def _change_settings(self, _query: Mapping[str, str], body: bytes) -> Any:
         WORLD.settings = WORLD.settings.changed(json.loads(body))
         return asdict(WORLD.settings)
+
+    def _deny(self, _query: Mapping[str, str], body: bytes) -> Any:
+        WORLD.denied = set(json.loads(body))
+        return sorted(WORLD.denied)
 
     def _clear(self) -> None:
         with WORLD.lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # EC2 answers these after it has looked at the request: a client token is bound by then.
@@ -26,6 +26,7 @@ class Fault:
 
     `error` is an EC2 code, answered instead of serving the request. Without it the request is served, after `delay`
     seconds, and with `lost` the connection is cut instead of answering: the caller cannot know that it was served.
+    `where` names parameters of the request that must have these values, such as {"InstanceType": "t3.small"}.
     """
 
     action: str
@@ -35,6 +36,11 @@ class Fault:
     message: str | None = None
     delay: float = 0.0
     lost: bool = False
+    where: dict[str, str] = field(default_factory=dict)
+
+    def strikes(self, action: str, form: Mapping[str, str]) -> bool:
+        """Whether it is about this request."""
+        return self.action in (action, "*") and all(form.get(name) == value for name, value in self.where.items())
 
     @classmethod
     def parse(cls, rule: Mapping[str, Any]) -> Fault:
@@ -45,6 +51,8 @@ class Fault:
             raise ValueError(f"not a fault: {error}") from error
         if not isinstance(fault.action, str) or not isinstance(fault.error, str | None):
             raise ValueError("action and error are strings")
+        if not isinstance(fault.where, dict):
+            raise ValueError("where is an object of parameters and values")
         if fault.count < 1 or fault.skip < 0 or fault.delay < 0:
             raise ValueError("count is at least 1, skip and delay at least 0")
         if not (fault.error or fault.delay or fault.lost):
@@ -64,11 +72,11 @@ class Faults:
         with self._lock:
             self._rules.append(fault)
 
-    def take(self, action: str, *, capacity: bool | None = None) -> Fault | None:
+    def take(self, action: str, form: Mapping[str, str], *, capacity: bool | None = None) -> Fault | None:
         """The fault for this request, if any. `capacity` True: only of the kind EC2 answers late; False: no such."""
         with self._lock:
             for rule in self._rules:
-                if rule.action not in (action, "*"):
+                if not rule.strikes(action, form):
                     continue
                 if capacity is not None and capacity != (rule.error in CAPACITY):
                     continue

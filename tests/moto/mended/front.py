@@ -48,7 +48,12 @@ class Front:
         WORLD.journal.called(action)
         if self._credentials and not accepts(self._credentials, _signed(environ, body)):
             return _refuse(start_response, "AuthFailure")
-        fault = WORLD.faults.take(action, capacity=False if action == "RunInstances" else None)
+        form = _form(environ, body)
+        if action in WORLD.denied:
+            return _refuse(start_response, "UnauthorizedOperation")
+        # A request that only asks whether it is permitted meets no trouble on its way.
+        asks = form.get("DryRun") == "true"
+        fault = None if asks else WORLD.faults.take(action, form, capacity=False if action == "RunInstances" else None)
         if fault:
             WORLD.journal.note("fault", action=action, error=fault.error, delay=fault.delay, lost=fault.lost)
             if fault.delay:
@@ -104,10 +109,15 @@ class Front:
         return [data]
 
 
-def _action(environ: Mapping[str, Any], body: bytes) -> str:
-    """The Query API's action, or for the REST services (EBS direct) method and the first part of the path."""
+def _form(environ: Mapping[str, Any], body: bytes) -> dict[str, str]:
     form = dict(parse_qsl(body.decode("utf-8", "replace")))
     form.update(parse_qsl(environ.get("QUERY_STRING", "")))
+    return form
+
+
+def _action(environ: Mapping[str, Any], body: bytes) -> str:
+    """The Query API's action, or for the REST services (EBS direct) method and the first part of the path."""
+    form = _form(environ, body)
     return form.get("Action") or f"{environ['REQUEST_METHOD']} /{environ['PATH_INFO'].split('/')[1]}"
 
 

@@ -30,6 +30,8 @@ ROOT_SIZE = 8
 # What the answer's side of a request knows and moto does not pass on to the model's side.
 _count: ContextVar[int] = ContextVar("count")
 _asked: ContextVar[str] = ContextVar("asked")
+_protected: ContextVar[bool] = ContextVar("protected")
+_form: ContextVar[dict[str, str]] = ContextVar("form")
 
 
 def _answer(self: InstanceResponse) -> ActionResult:
@@ -39,9 +41,13 @@ def _answer(self: InstanceResponse) -> ActionResult:
         raise Refused("InvalidParameterValue", f"MinCount {low} is not between 1 and MaxCount, {high}.")
     form = {name: values[0] for name, values in self.querystring.items()}
     counted, asked = _count.set(high), _asked.set(fingerprint(form))
+    protected = _protected.set(form.get("DisableApiTermination") == "true")
+    sent = _form.set(form)
     try:
         return _moto_answer(self)
     finally:
+        _form.reset(sent)
+        _protected.reset(protected)
         _count.reset(counted)
         _asked.reset(asked)
 
@@ -60,7 +66,7 @@ def _run(
     if token:
         claim = WORLD.tokens.claim(self.account_id, self.region_name, token, _asked.get(""))  # type: ignore[attr-defined]
     repeated = claim.reservation is not None
-    if fault := None if repeated else WORLD.faults.take("RunInstances", capacity=True):
+    if fault := None if repeated else WORLD.faults.take("RunInstances", _form.get({}), capacity=True):
         WORLD.journal.note("fault", action="RunInstances", error=fault.error, token=token)
         raise Injected(str(fault.error), fault.message)
     if not repeated:
@@ -92,6 +98,9 @@ def _launch(backend: Any, asked: dict[str, Any]) -> Reservation:
         _forget_half_made(backend, known)
         raise
     for instance in reservation.instances:
+        instance.disable_api_termination = _protected.get(False)
+        if asked.get("instance_market_options") == "spot":
+            instance.lifecycle = "spot"
         LIFECYCLE.begin(instance, PENDING, RUNNING)
         hide(instance)
     return reservation

@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from moto.backends import get_backend
 from moto.core.responses import ActionResult
-from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
 
 from .errors import Refused
@@ -51,6 +53,11 @@ class Lifecycle:
         self._enter(instance, now, began)
         self._due.append(Due(began + WORLD.settings.delay, instance, then, act))
 
+    def hold(self, instance: Instance, now: State) -> None:
+        """Puts an instance into a passing state that does not pass by itself."""
+        self._due = [due for due in self._due if due.instance is not instance]
+        self._enter(instance, now, time.time())
+
     def settle(self) -> None:
         """Carries out what is due by now, in order."""
         now = time.time()
@@ -78,6 +85,8 @@ class Lifecycle:
 
 
 LIFECYCLE = Lifecycle()
+
+_force: ContextVar[bool] = ContextVar("force")
 
 _moto_start, _moto_stop = Instance.start, Instance.stop
 _moto_terminate, _moto_reboot = Instance.terminate, Instance.reboot
@@ -113,9 +122,39 @@ def _stop(self: Instance) -> InstanceState:
     before = copy.copy(self._state)
     if self.state in ("pending", "shutting-down", "terminated"):
         raise _refuse(self, "stopped")
-    if self.state == "running":
-        LIFECYCLE.begin(self, STOPPING, STOPPED, _moto_stop)
+    if self.lifecycle == "spot":
+        raise Refused("UnsupportedOperation", f"You can't stop the Spot Instance '{self.id}' of a one-time request.")
+    deaf = self.id in WORLD.deaf and not _force.get(False)
+    if self.state == "running" or (self.state == "stopping" and not deaf):
+        if deaf:
+            LIFECYCLE.hold(self, STOPPING)
+        else:
+            LIFECYCLE.begin(self, STOPPING, STOPPED, _moto_stop)
     return before
+
+
+def interrupt(instance_id: str) -> None:
+    """EC2 takes a spot instance back."""
+    with WORLD.lock:
+        for regions in get_backend("ec2").values():
+            for backend in regions.values():
+                for reservation in backend.reservations.values():
+                    for instance in reservation.instances:
+                        if instance.id == instance_id:
+                            LIFECYCLE.begin(instance, SHUTTING_DOWN, TERMINATED, _taken_back)
+                            _say(instance)
+
+
+def _taken_back(instance: Instance) -> None:
+    _moto_terminate(instance)
+    _say(instance)
+
+
+def _say(instance: Instance) -> None:
+    at = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime())
+    instance._reason = f"Server initiated ({at})"
+    text = "Server.SpotInstanceTermination: Spot instance termination"
+    instance.state_reason = StateReason(text, "Server.SpotInstanceTermination")
 
 
 def _terminate(self: Instance) -> InstanceState:
@@ -138,6 +177,19 @@ def _modify(self: InstanceBackend, instance_id: str, key: str, value: Any) -> In
     if key in ("instance_type", "user_data", "kernel", "ramdisk", "ebs_optimized") and instance.state != "stopped":
         raise Refused("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
     return _moto_modify(self, instance_id, key, value)
+
+
+def _asked(original: Callable[[InstanceResponse], ActionResult]) -> Callable[[InstanceResponse], ActionResult]:
+    """StopInstances with its `Force`, which moto does not pass on."""
+
+    def answer(self: InstanceResponse) -> ActionResult:
+        forced = _force.set(bool(self._get_bool_param("Force", False)))
+        try:
+            return original(self)
+        finally:
+            _force.reset(forced)
+
+    return answer
 
 
 def _current(action: str, key: str) -> Callable[[InstanceResponse], ActionResult]:
@@ -166,3 +218,4 @@ def install() -> None:
         ("terminate_instances", "TerminatingInstances"),
     ):
         setattr(InstanceResponse, action, _current(action, key))
+    InstanceResponse.stop_instances = _asked(InstanceResponse.stop_instances)  # type: ignore[method-assign]

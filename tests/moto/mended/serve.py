@@ -20,7 +20,7 @@ from moto.ec2.models.amis import Ami
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import launch, lifecycle, visibility
+from . import launch, lifecycle, visibility, volumes
 from .admin import Admin
 from .front import Front
 from .sigv4 import Credentials
@@ -33,6 +33,7 @@ def install() -> None:
     visibility.install()
     lifecycle.install()
     launch.install()
+    volumes.install()
 
 
 def add_images(region: str, images: list[str]) -> None:

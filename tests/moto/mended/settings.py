@@ -17,6 +17,8 @@ class Settings:
     """How long after RunInstances an instance is not known to other calls (eventual consistency)."""
     forget: float = 3600.0
     """How long a terminated instance is still shown."""
+    cooldown: float = 21600.0
+    """How long after a change of a volume the next is refused."""
 
     def changed(self, values: Mapping[str, Any]) -> Settings:
         """These settings with some replaced; an unknown name or a bad value is a ValueError."""

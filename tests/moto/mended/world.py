@@ -20,12 +20,18 @@ class World:
         self.journal = Journal()
         self.faults = Faults()
         self.tokens = Tokens()
+        self.denied: set[str] = set()
+        """Actions that the caller may not use."""
+        self.deaf: set[str] = set()
+        """Instances whose system does not react to being asked to shut down."""
 
     def clear(self) -> None:
         """Forgets all but the settings."""
         self.journal.clear()
         self.faults.clear()
         self.tokens.clear()
+        self.denied.clear()
+        self.deaf.clear()
 
 
 WORLD = World()

@@ -6,8 +6,8 @@ use futures::StreamExt;
 use innkeeper::provider::{Change, Deletion, ErrorKind, Freshness, Power, StopMode};
 
 use crate::harness::{
-    Connect, OWNER, Request, SOON, Trouble, World, clear, eventually, failed, is_gone, key, lodge, only_one,
-    until_power,
+    Connect, OWNER, Request, SOON, Trouble, World, clear, eventually, failed, is_gone, key, lodge, needed, not_here,
+    only_one, patient, until_power,
 };
 
 pub async fn stops_and_starts(world: &dyn World) {
@@ -157,4 +157,33 @@ pub async fn cached_follows_own_writes(world: &dyn World) {
     eventually("the list shows it", || async { (ids().await == [id.clone()]).then_some(()) }).await;
     clear(&*provider, &wish.key).await;
     eventually("the list lacks it", || async { ids().await.is_empty().then_some(()) }).await;
+}
+
+pub async fn a_system_that_does_not_stop_loses_its_power(world: &dyn World) {
+    let provider = world.connect(Connect::default()).await.unwrap();
+    let wish = world.wish(key(1));
+    let guest = lodge(&*provider, &wish).await;
+    if !world.deafen(&guest.provider_id).await {
+        not_here("its server cannot let a system ignore a shutdown");
+    }
+    let patience = Duration::from_secs(1);
+    let began = std::time::Instant::now();
+    eventually("it is off", || async {
+        let stopped = patient(provider.stop(&wish.key, StopMode::TrySoft(patience)).await)?;
+        (stopped.power == Power::Stopped).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() >= patience, "its system had its time");
+    assert_eq!(until_power(&*provider, &wish.key, Power::Stopped).await.provider_id, guest.provider_id);
+}
+
+pub async fn a_soft_stop_cuts_no_power(world: &dyn World) {
+    let provider = world.connect(Connect::default()).await.unwrap();
+    let wish = world.wish(key(1));
+    let guest = lodge(&*provider, &wish).await;
+    needed(world.deafen(&guest.provider_id).await.then_some(()), "its server cannot let a system ignore a shutdown");
+    let mode = StopMode::Soft(Duration::from_millis(300));
+    // A provider that would cut the power in the end refuses at once.
+    failed(provider.stop(&wish.key, mode).await, &[ErrorKind::Unavailable, ErrorKind::Invalid]);
+    assert!(world.are_untouched(&[guest.provider_id]).await, "it runs on");
 }

@@ -1,5 +1,7 @@
 //! The cases, each once for all drivers.
 
+mod adopt;
+mod amend;
 mod create;
 mod errors;
 mod identity;
@@ -53,6 +55,20 @@ pub const CASES: &[Case] = cases![
     life::a_vm_removed_by_hand_is_not_made_again,
     life::changes_by_hand_are_noticed,
     life::cached_follows_own_writes,
+    life::a_system_that_does_not_stop_loses_its_power,
+    life::a_soft_stop_cuts_no_power,
+    amend::disks_are_made_with_the_vm,
+    amend::disks_grow_and_are_added_while_it_runs,
+    amend::a_disk_is_added_once,
+    amend::disks_go_with_the_vm,
+    amend::the_size_changes_when_it_is_off,
+    amend::as_wished_is_left_alone,
+    amend::protection_is_switched,
+    amend::first_boot_is_told,
+    adopt::a_vm_becomes_the_guests,
+    adopt::only_what_is_free_is_adopted,
+    adopt::a_released_vm_is_nobodys,
+    adopt::lost_replies_adopt_and_release,
     errors::unreachable_is_not_absent,
     errors::half_a_list_is_not_absent,
     errors::silence_ends_at_the_deadline,

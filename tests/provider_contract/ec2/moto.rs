@@ -72,6 +72,13 @@ impl Moto {
     pub async fn reset(&self) {
         self.admin(reqwest::Method::POST, "reset", String::new()).await;
         self.set("hide", Duration::ZERO).await;
+        // Six hours at Amazon.
+        self.set("cooldown", Duration::ZERO).await;
+    }
+
+    /// Posts to one of the routes of `tests/moto/mended/admin.py`.
+    pub async fn post(&self, path: &str, body: serde_json::Value) {
+        self.admin(reqwest::Method::POST, path, body.to_string()).await;
     }
 
     /// Changes a setting.
