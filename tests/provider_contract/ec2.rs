@@ -16,7 +16,7 @@ use aws_sdk_ec2::{
     Client,
     config::{BehaviorVersion, Config, Credentials as Keys, Region},
     types::{
-        EbsInstanceBlockDeviceSpecification, Filter, Instance, InstanceAttributeName,
+        AttributeBooleanValue, EbsInstanceBlockDeviceSpecification, Filter, Instance, InstanceAttributeName,
         InstanceBlockDeviceMappingSpecification, InstanceStateName, ResourceType, Tag, TagSpecification, VolumeState,
     },
 };
@@ -363,7 +363,7 @@ impl World for Ec2World {
     async fn refuses_removal(&self, id: &str) -> Option<bool> {
         let ask = self.direct.describe_instance_attribute().instance_id(id);
         let told = ask.attribute(InstanceAttributeName::DisableApiTermination).send().await.unwrap();
-        told.disable_api_termination().and_then(|one| one.value())
+        told.disable_api_termination().and_then(AttributeBooleanValue::value)
     }
 
     fn more_than_a_page(&self) -> usize {

@@ -61,7 +61,8 @@ pub(super) fn outlook(wish: &GuestWish, seen: &Seen, volumes: &[Volume], grown: 
             outlook.now.push(Step::Resize { to: wished.clone() });
         }
         Some(wished) => {
-            outlook.later = Some(format!("EC2 changes the type of an instance, here to {wished}, only while it is off"))
+            outlook.later =
+                Some(format!("EC2 changes the type of an instance, here to {wished}, only while it is off"));
         }
         None => {}
     }
@@ -153,7 +154,7 @@ impl<'a> Disks<'a> {
         let shown = self.seen.volumes.iter().map(|one| one.device.as_str());
         let attached = self.volumes.iter().filter_map(|volume| self.device(volume));
         let taken: Vec<char> = shown.chain(attached).chain(asked.iter().copied()).filter_map(letter).collect();
-        ('f'..='z').find(|letter| !taken.contains(letter)).map(|letter| device(letter))
+        ('f'..='z').find(|letter| !taken.contains(letter)).map(device)
     }
 }
 

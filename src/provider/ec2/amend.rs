@@ -111,8 +111,8 @@ async fn grow(core: &Core, volume: &str, disk: &str, gib: i32) -> Result<()> {
                     "disk {disk} ({volume}) cannot grow to {gib} GiB yet: EBS changes a volume once in six hours, and \
                      not while an earlier change is under way. It is tried again"
                 );
-                let code = error.code.unwrap_or_default();
-                ProviderError::new(ErrorKind::Unavailable, ACT, message).with_code(code).with_retry_after(COOLING)
+                let said = error.code.unwrap_or_default();
+                ProviderError::new(ErrorKind::Unavailable, ACT, message).with_code(said).with_retry_after(COOLING)
             }
             _ => error,
         }),

@@ -146,7 +146,7 @@ fn disks(config: &Ec2Config, wish: &GuestWish, image: &Image) -> Disks {
     let said = mappings.iter().map(|mapping| {
         let ebs = mapping.ebs();
         let kind = ebs.and_then(|ebs| ebs.volume_type()).map_or("", |kind| kind.as_str());
-        let size = ebs.and_then(|ebs| ebs.volume_size()).unwrap_or_default();
+        let size = ebs.and_then(EbsBlockDevice::volume_size).unwrap_or_default();
         format!("{}={size}{kind};", mapping.device_name().unwrap_or_default())
     });
     let names = wish.disks.iter().map(|disk| format!("{};", disk.name));
