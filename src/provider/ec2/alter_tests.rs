@@ -79,8 +79,8 @@ fn a_new_disk_is_made_then_attached_then_bound() {
     let running = seen(Power::Running);
     let make = |disk: &str| Step::Make { disk: disk.into(), gib: 5, kind: None };
     assert_eq!(steps(&wish, &running, &usual()), [make("logs"), make("more")]);
-    let with = |first: Volume, second: Volume| [usual(), vec![first, second]].concat();
-    let volumes = with(
+    let beside = |first: Volume, second: Volume| [usual(), vec![first, second]].concat();
+    let volumes = beside(
         volume("vol-logs", None, Some("logs"), 5, VolumeState::Available),
         volume("vol-more", None, Some("more"), 5, VolumeState::Available),
     );
@@ -91,7 +91,7 @@ fn a_new_disk_is_made_then_attached_then_bound() {
     };
     let expected = [attach("vol-logs", "logs", "/dev/sdg"), attach("vol-more", "more", "/dev/sdh")];
     assert_eq!(steps(&wish, &running, &volumes), expected);
-    let volumes = with(
+    let volumes = beside(
         volume("vol-logs", Some("/dev/sdg"), Some("logs"), 5, VolumeState::InUse),
         volume("vol-more", None, Some("more"), 5, VolumeState::Creating),
     );
