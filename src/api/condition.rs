@@ -20,6 +20,12 @@ pub enum Kind {
     Reachable,
     /// The pool accepts the credentials.
     CredentialsValid,
+    /// The VM has the size and the disks that are wished. Present only while it has not.
+    Resized,
+    /// The guest is where the scheduler decided to move it. Present only while it is not.
+    Relocated,
+    /// The VM is as the spec says. Present only where `managementPolicies` keep the operator from making it so.
+    InSync,
     /// The pool has VMs of ours that belong to no Guest. Present only while it has.
     OrphansFound,
 }

@@ -202,6 +202,26 @@ pub struct GuestStatus {
     /// Why it is where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
+    /// A restart that is being carried out (`template.restartAt`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartStatus>,
+    /// A change of size or disks that could not be made at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeStatus>,
+    /// What became of the last decision to move it (`spec.relocation`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relocation: Option<RelocationStatus>,
+    /// The operator has told the provider to refuse the VM's removal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// Since when its pool does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Time>,
+    /// VMs that were given up because an administrator vouched that their pool was off. They are removed when the pool
+    /// answers again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["incarnation".to_string()]))]
+    pub abandoned: Vec<Abandoned>,
     /// Pools that had no room when the VM was to be made; they are not asked again for some minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["pool".to_string()]))]
@@ -229,12 +249,85 @@ pub struct Creation {
     /// Whether the VM has ever run, or may have. From then on its disks are never given up for want of room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub started: bool,
+    /// The VM was there before and was adopted: it is never replaced, and kept when the guest is deleted unless
+    /// `deletionPolicy` says otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// When the operator last started it, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
     /// The pool had no room: what was made is removed again and another place is looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// Since when a VM that had been seen is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Time>,
+}
+
+/// A restart that is being carried out. Written before the VM is stopped.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartStatus {
+    /// Which one: the `restartAt` it answers.
+    pub at: Time,
+    /// When the VM that is to be restarted had been started, by the provider's clock. It is only ever compared with
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was_started_at: Option<Time>,
+}
+
+/// A change of size or disks that could not be made at once.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResizeStatus {
+    /// What was asked for.
+    pub asked: String,
+    /// Why it is not so yet.
+    pub message: String,
+    /// The provider refused it. Otherwise it is done when the VM is next off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+    /// When it was asked for.
+    pub asked_at: Time,
+}
+
+/// What became of a decision to move a guest.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RelocationStatus {
+    /// Which decision: its `decidedAt`.
+    pub decided_at: Time,
+    /// What became of it.
+    pub outcome: RelocationOutcome,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// What became of a decision to move a guest.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, strum::Display)]
+pub enum RelocationOutcome {
+    /// The guest is there.
+    Done,
+    /// An attempt failed; it is tried again while the decision stands.
+    Failed,
+    /// It is not carried out, because something that was written for the guest forbids it.
+    Refused,
+}
+
+/// A VM that was given up because an administrator vouched that its pool was off.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// Which VM of the guest it was.
+    #[schemars(schema_with = "super::schema::count")]
+    pub incarnation: u32,
+    /// The pool it was in.
+    pub pool: String,
+    /// The provider's own id of it, where it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// When it was given up.
+    pub at: Time,
 }
 
 /// Why a guest is where it is.

@@ -11,13 +11,14 @@ use super::{
     facts::{Facts, Sight, Subject, Trouble},
     gather,
     status::{self, OwnStatus},
+    steps::first_message,
 };
 use crate::{
     api::{
         Guest,
         names::{GUEST_FINALIZER, manager},
     },
-    provider::{Deletion, ErrorKind, Key, ObservedGuest, Provider, ProviderError, StopMode},
+    provider::{ErrorKind, ObservedGuest, Provider, ProviderError},
     runtime::{ApiError, apply, call, chain, events::News},
 };
 
@@ -40,15 +41,17 @@ pub(super) enum Progress {
 
 /// A guest that is as it should be is looked at this often all the same, should an event have been lost.
 const PATROL: Duration = Duration::from_mins(10);
+/// The longest wait between two looks for a Secret that is missing.
+const SECRETS: Duration = Duration::from_secs(20);
 /// How soon to ask again whether a removal has ended.
-const REMOVAL: Duration = Duration::from_secs(1);
+pub(super) const REMOVAL: Duration = Duration::from_secs(1);
 
 impl Run<'_> {
     /// Takes the step of a verdict.
     pub(super) async fn take(&mut self, verdict: Verdict) -> Result<Progress, ApiError> {
         match &verdict.step {
             Step::Rest => {
-                self.write(status::after(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+                self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;
                 Ok(Progress::Rest(Action::requeue(verdict.again.unwrap_or(PATROL))))
             }
             Step::LetGo => {
@@ -58,49 +61,42 @@ impl Run<'_> {
                 Ok(Progress::Rest(Action::await_change()))
             }
             Step::Renew => {
-                self.write(status::renewed(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
-                let message = verdict.say.claims.first().map(|claim| claim.message.clone()).unwrap_or_default();
-                self.tell(true, "PlacedAnew", "Renew", message).await;
+                self.write(status::renewed(&self.facts, &verdict.say, self.generation())).await?;
+                self.tell(true, "PlacedAnew", "Renew", first_message(&verdict.say)).await;
                 Ok(Progress::Rest(Action::await_change()))
             }
-            Step::Create(wish) => {
-                // From here on a VM may exist: the record is written first, and on the condition that nothing changed,
-                // so that nobody acts on a decision that is out of date.
-                let first = self.facts.subject.creation.is_none();
-                self.write(status::before_creation(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+            Step::Abandon => self.abandon(&verdict).await,
+            Step::ReadFirstBoot => self.read_first_boot(&verdict).await,
+            Step::Create(wish) => self.create(&verdict, wish).await,
+            Step::Adopt(key, id) => self.adopt(&verdict, key, id).await,
+            Step::Start(wish) => self.start(&verdict, wish).await,
+            Step::Stop(key, mode) => {
+                // What is written says that it is being stopped, and which restart that is for.
+                self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;
                 let answer = match self.provider() {
-                    Ok(provider) => provider.create(wish).await,
+                    Ok(provider) => provider.stop(key, *mode).await,
                     Err(closed) => Err(closed),
                 };
-                self.facts.answered = first && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Capacity);
-                self.seen(verdict.step.clone(), answer, "Created", "Create").await
+                self.seen(&verdict.step, answer, "Stopped", "Stop").await
             }
-            Step::Start(wish) => {
-                let untouched = !self.has_run();
-                self.write(status::before_start(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
+            Step::Suspend(key) => {
                 let answer = match self.provider() {
-                    Ok(provider) => provider.start(wish).await,
+                    Ok(provider) => provider.suspend(key).await,
                     Err(closed) => Err(closed),
                 };
-                if untouched && answer.as_ref().is_err_and(|error| decide::means_untouched(error.kind)) {
-                    self.facts.subject.creation.iter_mut().for_each(|creation| creation.started = false);
-                }
-                self.seen(verdict.step.clone(), answer, "Started", "Start").await
+                self.seen(&verdict.step, answer, "Suspended", "Suspend").await
             }
-            Step::Stop(key) => {
-                let answer = match self.provider() {
-                    Ok(provider) => provider.stop(key, StopMode::USUAL).await,
-                    Err(closed) => Err(closed),
-                };
-                self.seen(verdict.step.clone(), answer, "Stopped", "Stop").await
-            }
+            Step::Amend(wish) => self.amend(&verdict, wish).await,
+            Step::Migrate(key, host) => self.migrate(&verdict, key, host).await,
             Step::Erase(key) => self.erase(key, &verdict).await,
+            Step::Release(key) => self.release(&verdict, key).await,
+            Step::Clear(key, pool) => self.clear(&verdict, key, pool).await,
         }
     }
 
-    async fn seen(
+    pub(super) async fn seen(
         &mut self,
-        step: Step,
+        step: &Step,
         answer: Result<ObservedGuest, ProviderError>,
         reason: &'static str,
         action: &'static str,
@@ -117,49 +113,29 @@ impl Run<'_> {
                 self.tell(false, reason, action, note).await;
                 Ok(Progress::GoOn)
             }
-            Err(error) => self.failed(&step, &error).await,
+            Err(error) => self.failed(step, &error).await,
         }
     }
 
-    fn has_run(&self) -> bool {
+    pub(super) fn has_run(&self) -> bool {
         self.facts.subject.creation.as_ref().is_some_and(|creation| creation.started)
     }
 
     /// Whether the guest is still the one that was decided on.
-    async fn is_current(&self) -> Result<bool, ApiError> {
+    pub(super) async fn is_current(&self) -> Result<bool, ApiError> {
         let name = self.guest.name_any();
         let live = call(format!("read Guest {name}"), self.api().get(&name)).await?;
-        Ok(live.uid() == self.guest.uid() && live.resource_version() == self.guest.resource_version())
-    }
-
-    async fn erase(&mut self, key: &Key, verdict: &Verdict) -> Result<Progress, ApiError> {
-        // A deletion is never taken back. All else that has a VM removed may be out of date: our own next VM would go.
-        if !self.facts.subject.deleting && !self.is_current().await? {
-            return Ok(Progress::Rest(Action::requeue(REMOVAL)));
-        }
-        self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
-        let answer = match self.provider() {
-            Ok(provider) => provider.delete(key).await,
-            Err(closed) => Err(closed),
+        // A deletion is never taken back; a hold on what was deleted may be new.
+        let unchanged = match self.facts.subject.deleting {
+            true => live.metadata.generation == self.guest.metadata.generation,
+            false => live.resource_version() == self.guest.resource_version(),
         };
-        match answer {
-            Ok(Deletion::Gone) => {
-                self.context.patience.succeeded(&key.guest);
-                self.facts.now = (self.context.now)();
-                (self.facts.vm, self.facts.erased, self.fresh) = (Sight::Absent, true, true);
-                Ok(Progress::GoOn)
-            }
-            Ok(Deletion::InProgress) => {
-                self.write(status::after(&self.facts, &verdict.say, self.guest.metadata.generation)).await?;
-                Ok(Progress::Rest(Action::requeue(REMOVAL)))
-            }
-            Err(error) => self.failed(&verdict.step, &error).await,
-        }
+        Ok(live.uid() == self.guest.uid() && unchanged)
     }
 
     /// A step failed: look for another place, or say so and try again after a while.
-    async fn failed(&mut self, step: &Step, error: &ProviderError) -> Result<Progress, ApiError> {
-        let (trouble, generation) = (Trouble::from(error), self.guest.metadata.generation);
+    pub(super) async fn failed(&mut self, step: &Step, error: &ProviderError) -> Result<Progress, ApiError> {
+        let (trouble, generation) = (Trouble::from(error), self.generation());
         // The call may have taken minutes.
         self.facts.now = (self.context.now)();
         let say = decide::after_failure(&self.facts, step, &trouble);
@@ -168,13 +144,7 @@ impl Run<'_> {
             self.write(status::refusing(&self.facts, &trouble.message, &say, generation)).await?;
             return Ok(Progress::GoOn);
         }
-        let wait = self.context.patience.failed(
-            self.facts.subject.key.guest.clone(),
-            self.wish(),
-            trouble.retry_after,
-            self.facts.now,
-            rand::random(),
-        );
+        let wait = self.wait(step, trouble.retry_after);
         warn!(guest = %self.facts.subject.key, error = chain(error), retry_ms = wait.as_millis(), "a step failed");
         let mut own = status::after(&self.facts, &say, generation);
         if trouble.kind == ErrorKind::UnknownOutcome && matches!(step, Step::Create(_)) {
@@ -184,6 +154,22 @@ impl Run<'_> {
         Ok(Progress::Rest(Action::requeue(wait)))
     }
 
+    /// How long to wait after a step that failed.
+    pub(super) fn wait(&self, step: &Step, wished: Option<Duration>) -> Duration {
+        let (key, wish) = (self.facts.subject.key.guest.clone(), self.wish());
+        match step {
+            // Somebody makes the Secret and waits for the guest.
+            Step::ReadFirstBoot => {
+                self.context.patience.failed_cheaply(key, wish, SECRETS, self.facts.now, rand::random())
+            }
+            _ => self.context.patience.failed(key, wish, wished, self.facts.now, rand::random()),
+        }
+    }
+
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.guest.metadata.generation
+    }
+
     /// What the current attempts are about: a number that changes when somebody changes the wish.
     pub(super) fn wish(&self) -> u64 {
         let generation = self.guest.metadata.generation.unwrap_or_default().unsigned_abs();
@@ -191,14 +177,14 @@ impl Run<'_> {
     }
 
     /// The connection to ask. It may have been closed since the facts were gathered: that is a failed step like others.
-    fn provider(&self) -> Result<Arc<dyn Provider>, ProviderError> {
+    pub(super) fn provider(&self) -> Result<Arc<dyn Provider>, ProviderError> {
         gather::provider(self.context, &self.facts.subject).ok_or_else(|| {
             ProviderError::new(ErrorKind::Unavailable, "ask the pool", "its connection was closed meanwhile")
         })
     }
 
     /// Writes our part of the status where it differs, and goes on with what the API server then holds.
-    async fn write(&mut self, own: OwnStatus) -> Result<(), ApiError> {
+    pub(super) async fn write(&mut self, own: OwnStatus) -> Result<(), ApiError> {
         if own == OwnStatus::of(&self.guest.status.clone().unwrap_or_default()) {
             return Ok(());
         }
@@ -208,7 +194,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn tell(&self, warning: bool, reason: &'static str, action: &'static str, note: String) {
+    pub(super) async fn tell(&self, warning: bool, reason: &'static str, action: &'static str, note: String) {
         self.context.herald.say(&*self.guest, News { warning, reason: reason.to_owned(), action, note }).await;
     }
 

@@ -5,14 +5,16 @@ use crate::{
     api::{
         condition::{Kind, Status},
         guest::{Creation, Phase},
+        template::PowerState,
     },
     guest::{
-        facts::Subject,
+        facts::{Place, Subject},
         testing::{
             SETTLING, at, binding, creation, deleted, earlier, facts, guest, incomplete, key, later, seen, trouble, vm,
             wish, with,
         },
     },
+    provider::Power,
 };
 
 fn started() -> Creation {
@@ -39,15 +41,7 @@ fn stopped(facts: Facts) -> Facts {
 }
 
 fn name(step: &Step) -> &'static str {
-    match step {
-        Step::Rest => "Rest",
-        Step::Create(_) => "Create",
-        Step::Start(_) => "Start",
-        Step::Stop(_) => "Stop",
-        Step::Erase(_) => "Erase",
-        Step::Renew => "Renew",
-        Step::LetGo => "LetGo",
-    }
+    step.into()
 }
 
 #[track_caller]
@@ -227,7 +221,7 @@ fn a_vm_that_others_are_busy_with_is_left_alone() {
 
 #[test]
 fn only_want_of_room_for_a_vm_that_never_ran_is_a_refusal() {
-    let (start, stop) = (Step::Start(Box::new(wish(2))), Step::Stop(key(2)));
+    let (start, stop) = (Step::Start(Box::new(wish(2))), Step::Stop(key(2), StopMode::USUAL));
     let create = Step::Create(Box::new(wish(2)));
     let never = living(Some(seen()), Sight::Known(vm(Power::Stopped)));
     let ran = living(Some(started()), Sight::Known(vm(Power::Stopped)));

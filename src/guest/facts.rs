@@ -5,14 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::mandate::Mandate;
 use crate::{
     api::{
-        Guest, GuestStatus,
-        guest::{Binding, Creation},
+        Guest, GuestSpec, GuestStatus,
+        guest::{Abandoned, Binding, Creation, Relocation},
         names::GUEST_FINALIZER,
         template::PowerState,
     },
-    provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
+    provider::{ErrorKind, FirstBoot, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
 
 /// What the API server says of a guest.
@@ -22,6 +23,8 @@ pub struct Subject {
     pub key: Key,
     /// Somebody deleted it.
     pub deleting: bool,
+    /// When, by the API server's clock.
+    pub deleted_at: Option<Timestamp>,
     /// Our finalizer is on it.
     pub held: bool,
     /// Should it run.
@@ -30,6 +33,10 @@ pub struct Subject {
     pub binding: Option<Binding>,
     /// What was asked for in the current incarnation.
     pub creation: Option<Creation>,
+    /// What the operator may do with its VM.
+    pub mandate: Mandate,
+    /// Its spec as it was read.
+    pub spec: GuestSpec,
     /// Its status as it was read.
     pub status: GuestStatus,
 }
@@ -48,12 +55,21 @@ impl Subject {
                 name: guest.name_any(),
             },
             deleting: guest.metadata.deletion_timestamp.is_some(),
+            deleted_at: guest.metadata.deletion_timestamp.as_ref().map(|time| time.0),
             held: guest.finalizers().iter().any(|entry| entry == GUEST_FINALIZER),
             wanted: guest.spec.template.power_state.unwrap_or_default(),
             binding: guest.binding().cloned(),
             creation: status.creation.clone().filter(|creation| creation.incarnation == incarnation),
+            mandate: Mandate::new(&guest.spec, &status),
+            spec: guest.spec.clone(),
             status,
         }
+    }
+
+    /// The decision to move its current VM, if there is one.
+    #[must_use]
+    pub fn relocation(&self) -> Option<&Relocation> {
+        self.spec.relocation.as_ref().filter(|relocation| relocation.incarnation == self.key.incarnation)
     }
 
     /// The pool where its VM is or may be.
@@ -122,6 +138,26 @@ pub enum Sight {
     Known(ObservedGuest),
 }
 
+/// What is known of what cloud-init is to be told.
+#[derive(Clone, Debug)]
+pub enum FirstBootSight {
+    /// It was not read in this run.
+    NotRead,
+    /// It was read.
+    Known(FirstBoot),
+}
+
+/// What is known of a VM that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// It is there.
+    Seen,
+    /// It is certainly not there, or its `CloudPool` is gone.
+    Gone,
+    /// Its pool does not say.
+    Silent,
+}
+
 /// A provider's failure, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -148,12 +184,31 @@ pub struct Facts {
     pub place: Place,
     /// Its VM.
     pub vm: Sight,
+    /// What cloud-init is to be told.
+    pub first_boot: FirstBootSight,
+    /// An administrator vouches that nothing runs in its pool.
+    pub fenced: bool,
+    /// Name of the host that it is to move to, where it is known and only one has it.
+    pub target: Option<String>,
+    /// VMs that were given up.
+    pub abandoned: Vec<(Abandoned, Trace)>,
     /// The provider said in this run that nothing of it is left.
     pub erased: bool,
+    /// The provider said in this run that it is nobody's now.
+    pub released: bool,
     /// Its VM was seen in this run before it was erased.
     pub met: bool,
     /// This incarnation was asked for once, in this run, and the provider said that it was not made.
     pub answered: bool,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Facts {
+    /// The same run with what is seen now.
+    #[must_use]
+    pub fn seen_anew(&self, now: Self) -> Self {
+        let Self { erased, released, met, answered, .. } = *self;
+        Self { first_boot: self.first_boot.clone(), erased, released, met, answered, ..now }
+    }
 }

@@ -4,12 +4,12 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::{
     Context,
-    facts::{Facts, Place, Sight, Subject},
+    facts::{Facts, FirstBootSight, Place, Sight, Subject, Trace},
     wish,
 };
 use crate::{
-    api::{CloudPool, Guest},
-    provider::{Entry, Freshness, Provider},
+    api::{CloudPool, Guest, guest::Abandoned},
+    provider::{Entry, Freshness, Key, Provider},
 };
 
 /// Reads it. What cannot be read comes back as unknown, never as absent.
@@ -24,12 +24,59 @@ pub(super) async fn gather(context: &Context, guest: &Guest, freshness: Freshnes
             Err(error) => Sight::Unknown((&error).into()),
         },
     };
-    Facts { subject, place, vm, erased: false, met: false, answered: false, now: (context.now)() }
+    let pool = subject.pool().and_then(|pool| context.pools.get(&ObjectRef::<CloudPool>::new(pool)));
+    Facts {
+        abandoned: abandoned(context, &subject).await,
+        fenced: pool.as_ref().is_some_and(|pool| pool.spec.fenced),
+        target: pool.as_ref().and_then(|pool| target(&subject, pool)),
+        subject,
+        place,
+        vm,
+        first_boot: FirstBootSight::NotRead,
+        erased: false,
+        released: false,
+        met: false,
+        answered: false,
+        now: (context.now)(),
+    }
+}
+
+/// The name of the host that the guest is to move to, by which its provider shows where it is. `None` where two hosts
+/// have it: then the name tells nothing.
+fn target(subject: &Subject, pool: &CloudPool) -> Option<String> {
+    let id = subject.relocation()?.host.as_ref()?;
+    let hosts = &pool.status.as_ref()?.hosts;
+    let name = &hosts.iter().find(|host| host.id == *id)?.name;
+    (hosts.iter().filter(|host| host.name == *name).count() == 1).then(|| name.clone())
+}
+
+/// What became of the VMs that were given up.
+async fn abandoned(context: &Context, subject: &Subject) -> Vec<(Abandoned, Trace)> {
+    let mut all = Vec::new();
+    for left in &subject.status.abandoned {
+        let key = Key { incarnation: left.incarnation, ..subject.key.clone() };
+        let trace = match context.registry.get(&left.pool) {
+            Some(Entry::Open(provider)) => match provider.find(&key, Freshness::Live).await {
+                Ok(Some(vm)) if vm.key.incarnation == left.incarnation => Trace::Seen,
+                Ok(_) => Trace::Gone,
+                Err(_) => Trace::Silent,
+            },
+            _ if context.pools.get(&ObjectRef::<CloudPool>::new(&left.pool)).is_none() => Trace::Gone,
+            _ => Trace::Silent,
+        };
+        all.push((left.clone(), trace));
+    }
+    all
 }
 
 /// The provider behind a guest's pool.
 pub(super) fn provider(context: &Context, subject: &Subject) -> Option<std::sync::Arc<dyn Provider>> {
-    match context.registry.get(subject.pool()?) {
+    provider_of(context, subject.pool()?)
+}
+
+/// The provider behind a pool.
+pub(super) fn provider_of(context: &Context, pool: &str) -> Option<std::sync::Arc<dyn Provider>> {
+    match context.registry.get(pool) {
         Some(Entry::Open(provider)) => Some(provider),
         Some(Entry::Closed(_)) | None => None,
     }

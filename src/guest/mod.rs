@@ -1,11 +1,20 @@
 //! The guest controller: does this guest's VM exist and look as it should, exactly once.
 
 mod act;
+pub mod amend;
 pub mod decide;
 pub mod facts;
+mod first_boot;
 mod gather;
+mod leave;
+mod lodge;
+mod lost;
+pub mod mandate;
+pub mod power;
+mod relocate;
 mod say;
 pub mod status;
+mod steps;
 pub mod wish;
 
 #[cfg(test)]
@@ -29,7 +38,6 @@ use crate::{
     runtime::{ApiError, backoff::Patience, events::Herald},
 };
 use act::{Progress, Run};
-use facts::Facts;
 
 /// What every run needs.
 pub struct Context {
@@ -67,12 +75,12 @@ async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError>
     for _ in 0..STEPS {
         let mut verdict = decide::decide(&run.facts);
         if verdict.step.needs_fresh_sight() && !run.fresh {
-            let Facts { erased, met, answered, .. } = run.facts;
-            run.facts = Facts { erased, met, answered, ..gather::gather(context, &run.guest, Freshness::Live).await };
+            let seen = gather::gather(context, &run.guest, Freshness::Live).await;
+            run.facts = run.facts.seen_anew(seen);
             run.fresh = true;
             verdict = decide::decide(&run.facts);
         }
-        if verdict.step.asks_the_provider()
+        if verdict.step.asks_somebody()
             && let Some(rest) = context.patience.remaining(&run.facts.subject.key.guest, run.wish(), run.facts.now)
         {
             return Ok(Action::requeue(rest));

@@ -4,7 +4,6 @@
 //! What must hold whatever happens: never two finished VMs of one guest, no VM that has run removed but for a deletion.
 //! What must hold when the faults end: the guest runs exactly once, or is gone without a trace.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
@@ -13,7 +12,7 @@ use super::{
     facts::{Facts, Place, Sight, Subject, Trouble},
     model_world::{POOLS, Stop, World},
     status::{self, OwnStatus},
-    testing::{SETTLING, at, trouble, wish},
+    testing::{SETTLING, at, facts, trouble, wish},
 };
 use crate::{
     api::{Guest, GuestStatus},
@@ -65,8 +64,8 @@ impl<'w> Run<'w> {
         for _ in 0..8 {
             let mut verdict = decide::decide(&self.facts);
             if verdict.step.needs_fresh_sight() && !self.fresh {
-                let Facts { erased, met, answered, .. } = self.facts;
-                self.facts = Facts { erased, met, answered, ..gather(self.world, &self.guest) };
+                let seen = gather(self.world, &self.guest);
+                self.facts = self.facts.seen_anew(seen);
                 self.fresh = true;
                 verdict = decide::decide(&self.facts);
             }
@@ -77,7 +76,7 @@ impl<'w> Run<'w> {
 
     fn take(&mut self, verdict: &Verdict) -> Result<(), Stop> {
         match &verdict.step {
-            Step::Rest | Step::Stop(_) => {
+            Step::Rest | Step::Stop(..) => {
                 self.write(&status::after(&self.facts, &verdict.say, None))?;
                 Err(Stop)
             }
@@ -108,6 +107,7 @@ impl<'w> Run<'w> {
                 self.answered(&verdict.step, answer)
             }
             Step::Erase(key) => self.erase(key),
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -162,8 +162,7 @@ fn gather(world: &mut World, guest: &Guest) -> Facts {
             (place, if silent { Sight::Unknown(down) } else { seen() })
         }
     };
-    let now: Timestamp = at(world.now);
-    Facts { subject, place, vm: sight, erased: false, met: false, answered: false, now }
+    Facts { subject, place, now: at(world.now), ..facts(guest, sight) }
 }
 
 fn one_round(world: &mut World) {

@@ -5,16 +5,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
 use super::{
-    facts::{Facts, Place, Sight, Subject},
+    facts::{Facts, Place, Sight, Subject, Trace},
+    power::restart_due,
     say::Say,
 };
 use crate::{
     api::{
         GuestStatus,
         condition::{self, Kind},
-        guest::{Creation, Phase, Refusal},
+        guest::{Abandoned, Creation, Phase, Refusal, RelocationStatus, ResizeStatus, RestartStatus},
     },
-    provider::{ObservedGuest, Stage},
+    provider::{ErrorKind, ObservedGuest, Stage},
 };
 
 /// The fields that this controller owns.
@@ -35,6 +36,18 @@ pub struct OwnStatus {
     host: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<RestartStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resize: Option<ResizeStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relocation: Option<RelocationStatus>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    protected: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_since: Option<Time>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    abandoned: Vec<Abandoned>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refusals: Vec<Refusal>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -42,7 +55,7 @@ pub struct OwnStatus {
 }
 
 /// The conditions that this controller owns.
-const OWN: [Kind; 3] = [Kind::Ready, Kind::Reconciling, Kind::Stalled];
+const OWN: [Kind; 6] = [Kind::Ready, Kind::Reconciling, Kind::Stalled, Kind::Resized, Kind::Relocated, Kind::InSync];
 
 /// How long a pool that rents out types and had no room is not asked again by the same guest.
 const REFUSAL_OF_TYPES: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
@@ -62,16 +75,45 @@ impl OwnStatus {
             provider_id: status.provider_id.clone(),
             host: status.host.clone(),
             addresses: status.addresses.clone(),
+            restart: status.restart.clone(),
+            resize: status.resize.clone(),
+            relocation: status.relocation.clone(),
+            protected: status.protected,
+            silent_since: status.silent_since.clone(),
+            abandoned: status.abandoned.clone(),
             refusals: status.refusals.clone(),
             conditions: status.conditions.iter().filter(own).cloned().collect(),
         }
     }
 
-    fn saying(mut self, say: &Say, generation: Option<i64>, now: Timestamp) -> Self {
+    fn saying(mut self, facts: &Facts, say: &Say, generation: Option<i64>) -> Self {
+        let (subject, now) = (&facts.subject, facts.now);
+        say.notes.restart.apply(&mut self.restart);
+        say.notes.resize.apply(&mut self.resize);
+        say.notes.relocation.apply(&mut self.relocation);
+        let due = restart_due(subject, now);
+        self.restart = self.restart.filter(|restart| !say.notes.started && Some(restart.at.0) == due);
+        self.silent_since = self.silent_since.filter(|_| is_silent(facts)).or_else(|| {
+            let since = subject.creation.as_ref().filter(|_| is_silent(facts));
+            since.map(|_| Time(now))
+        });
+        self.abandoned.retain(|left| !facts.abandoned.iter().any(|(of, trace)| of == left && *trace == Trace::Gone));
         self.observed_generation = generation;
         self.phase = Some(say.phase);
         self.conditions = condition::merge(&self.conditions, &say.claims, generation, now);
         self
+    }
+}
+
+/// Whether the pool of a guest that may have a VM there does not answer.
+fn is_silent(facts: &Facts) -> bool {
+    match (&facts.place, &facts.vm) {
+        (Place::Unbound, _) => false,
+        (Place::Missing { .. } | Place::Unreachable { .. }, _) => true,
+        (Place::Open { .. }, Sight::Unknown(trouble)) => {
+            matches!(trouble.kind, ErrorKind::Unavailable | ErrorKind::UnknownOutcome)
+        }
+        (Place::Open { .. }, _) => false,
     }
 }
 
@@ -88,7 +130,7 @@ pub fn after(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             own.provider_id = Some(vm.provider_id.clone());
             own.host.clone_from(&vm.host);
             own.addresses = vm.addresses.iter().map(ToString::to_string).collect();
-            own.creation = Some(seen(facts, vm));
+            own.creation = Some(seen(facts, vm, say));
         }
         // What cannot be seen now is left as it was last known.
         Sight::Unknown(_) | Sight::NotAsked => {}
@@ -100,15 +142,18 @@ pub fn after(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             }
         }
     }
-    own.saying(say, generation, facts.now)
+    own.saying(facts, say, generation)
 }
 
-fn seen(facts: &Facts, vm: &ObservedGuest) -> Creation {
+fn seen(facts: &Facts, vm: &ObservedGuest, say: &Say) -> Creation {
     let subject = &facts.subject;
     let mut creation = subject.creation.clone().unwrap_or_else(|| attempt(subject, &facts.place, facts.now));
     // What was never finished never ran: should it be gone, it is made again at once, and not missed first.
     creation.seen |= vm.stage == Stage::Complete;
     creation.missing_since = None;
+    if say.notes.started {
+        creation.started_at = Some(Time(facts.now));
+    }
     if subject.may_have_run(vm) {
         creation.started = true;
         // It turned up after all, and is kept.
@@ -130,7 +175,10 @@ pub fn attempt(subject: &Subject, place: &Place, now: Timestamp) -> Creation {
         pool,
         asked_at: Time(now),
         seen: last.as_ref().is_some_and(|creation| creation.seen),
-        started: last.as_ref().is_some_and(|creation| creation.started),
+        // What is adopted may hold somebody's work, whether it runs now or not.
+        started: subject.mandate.adopted || last.as_ref().is_some_and(|creation| creation.started),
+        adopted: subject.mandate.adopted,
+        started_at: last.as_ref().and_then(|creation| creation.started_at.clone()),
         refused: None,
         missing_since: None,
     }
@@ -142,8 +190,10 @@ pub fn before_creation(facts: &Facts, say: &Say, generation: Option<i64>) -> Own
     let mut own = OwnStatus::of(&facts.subject.status);
     own.incarnation = Some(facts.subject.key.incarnation);
     own.creation = Some(attempt(&facts.subject, &facts.place, facts.now));
+    // A VM that is made for a guest with holds is protected from its first moment, where the provider can do that.
+    own.protected |= facts.subject.mandate.is_held() && !facts.subject.mandate.adopted;
     own.refusals.retain(|refusal| refusal.until.0 > facts.now);
-    own.saying(say, generation, facts.now)
+    own.saying(facts, say, generation)
 }
 
 /// What to write when the pool had no room.
@@ -165,13 +215,31 @@ pub fn unanswered(mut own: OwnStatus, now: Timestamp) -> OwnStatus {
     own
 }
 
-/// What to write before a VM is started: should we be cut off, it may have run.
+/// What to write before a VM is started: should we be cut off, it may have run. That ends a restart, too.
 #[must_use]
 pub fn before_start(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
     let mut own = after(facts, say, generation);
     if let Some(creation) = &mut own.creation {
         creation.started = true;
+        creation.started_at = Some(Time(facts.now));
     }
+    own.restart = None;
+    own
+}
+
+/// What to write before the provider is asked to refuse a VM's removal.
+#[must_use]
+pub fn before_amendment(facts: &Facts, say: &Say, protect: bool, generation: Option<i64>) -> OwnStatus {
+    let mut own = after(facts, say, generation);
+    own.protected |= protect && facts.subject.mandate.is_held();
+    own
+}
+
+/// What to write when the VM is as wished, protection included.
+#[must_use]
+pub fn amended(facts: &Facts, say: &Say, protected: bool, generation: Option<i64>) -> OwnStatus {
+    let mut own = after(facts, say, generation);
+    own.protected &= protected;
     own
 }
 
@@ -195,9 +263,32 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             until: Time(facts.now + refusal),
         });
     }
-    (own.provider_id, own.host) = (None, None);
+    (own.provider_id, own.host, own.resize, own.protected) = (None, None, None, false);
     own.addresses.clear();
-    own.saying(say, generation, facts.now)
+    own.saying(facts, say, generation)
+}
+
+/// What to write when the VM is given up though its pool does not answer.
+#[must_use]
+pub fn abandoned(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
+    let subject = &facts.subject;
+    let mut own = renewed(facts, say, generation);
+    own.silent_since = None;
+    own.abandoned.push(Abandoned {
+        incarnation: subject.key.incarnation,
+        pool: subject.pool().unwrap_or_default().to_owned(),
+        provider_id: subject.status.provider_id.clone(),
+        at: Time(facts.now),
+    });
+    own
+}
+
+/// What to write when a VM that was given up is certainly gone.
+#[must_use]
+pub fn cleared(facts: &Facts, say: &Say, incarnation: u32, generation: Option<i64>) -> OwnStatus {
+    let mut own = after(facts, say, generation);
+    own.abandoned.retain(|left| left.incarnation != incarnation);
+    own
 }
 
 #[cfg(test)]

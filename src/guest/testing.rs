@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 
-use super::facts::{Facts, Place, Sight, Subject, Trouble};
+use super::facts::{Facts, FirstBootSight, Place, Sight, Subject, Trouble};
 use crate::{
     api::{
         Guest, GuestSpec, GuestStatus,
@@ -59,6 +59,8 @@ pub fn creation() -> Creation {
         asked_at: Time(at(-10)),
         seen: false,
         started: false,
+        adopted: false,
+        started_at: None,
         refused: None,
         missing_since: None,
     }
@@ -140,7 +142,20 @@ pub fn open() -> Place {
 }
 
 pub fn facts(guest: &Guest, vm: Sight) -> Facts {
-    Facts { subject: Subject::new(guest), place: open(), vm, erased: false, met: false, answered: false, now: at(0) }
+    Facts {
+        subject: Subject::new(guest),
+        place: open(),
+        vm,
+        first_boot: FirstBootSight::NotRead,
+        fenced: false,
+        target: None,
+        abandoned: Vec::new(),
+        erased: false,
+        released: false,
+        met: false,
+        answered: false,
+        now: at(0),
+    }
 }
 
 /// The same facts, so many seconds later.

@@ -2,19 +2,28 @@
 
 use crate::{
     api::{CloudPool, Guest, cloud_pool::NamedResource, guest::Binding},
-    provider::{GuestWish, Key, Network},
+    provider::{Disk, GuestWish, Key, Network},
 };
 
-/// Resolves a guest for the pool it is bound to, or says what is missing there.
+/// Resolves a guest for the pool it is bound to, or says what is missing there. What cloud-init is told is not part of it:
+/// that is read when the VM is made.
 pub fn resolve(guest: &Guest, key: &Key, binding: &Binding, pool: &CloudPool) -> Result<GuestWish, String> {
     let template = &guest.spec.template;
     let networks = template.networks.iter().map(|network| {
         let provider_id = named(&pool.spec.networks, &network.name, "networks", &binding.pool)?;
         Ok(Network { name: network.name.clone(), provider_id })
     });
+    let disks = template.disks.iter().map(|disk| {
+        let find = |name: &String| named(&pool.spec.storage, name, "storage", &binding.pool);
+        let storage = disk.storage.as_ref().map(find).transpose()?;
+        Ok(Disk { name: disk.name.clone(), size: disk.size, storage })
+    });
     let image = named(&pool.spec.images, &template.image.name, "images", &binding.pool)?;
     Ok(GuestWish {
         networks: networks.collect::<Result<_, String>>()?,
+        disks: disks.collect::<Result<_, String>>()?,
+        root_disk: template.root_disk.map(|root| root.size),
+        protected: !guest.spec.holds.is_empty(),
         instance_type: binding.instance_type.clone(),
         zone: binding.zone.clone(),
         spot: binding.spot,

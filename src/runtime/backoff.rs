@@ -77,10 +77,19 @@ impl<K: Hash + Eq> Patience<K> {
 
     /// Notes a failed attempt, and returns how long to wait: at least `wished`, where the other side asked for that.
     pub fn failed(&self, key: K, wish: u64, wished: Option<Duration>, now: Timestamp, jitter: f64) -> Duration {
+        self.wait(key, wish, now, |failures| delay(failures, jitter).max(wished.unwrap_or_default()))
+    }
+
+    /// The same for an attempt that costs so little that `longest` is the longest time to wait for the next.
+    pub fn failed_cheaply(&self, key: K, wish: u64, longest: Duration, now: Timestamp, jitter: f64) -> Duration {
+        self.wait(key, wish, now, |failures| delay(failures, jitter).min(longest))
+    }
+
+    fn wait(&self, key: K, wish: u64, now: Timestamp, wait: impl FnOnce(u32) -> Duration) -> Duration {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = map.get(&key).filter(|waiting| waiting.wish == wish).map_or(0, |waiting| waiting.failures);
         let failures = before.saturating_add(1);
-        let wait = delay(failures, jitter).max(wished.unwrap_or_default());
+        let wait = wait(failures);
         let until = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         map.insert(key, Waiting { wish, failures, until });
         wait
@@ -126,6 +135,7 @@ mod tests {
         assert!(patience.failed("a", 1, None, now, 1.0) > first);
         let asked = Duration::from_mins(10);
         assert_eq!(patience.failed("a", 1, Some(asked), now, 1.0), asked);
+        assert_eq!(patience.failed_cheaply("a", 1, first, now, 1.0), first);
         patience.succeeded(&"a");
         assert_eq!(patience.failed("a", 1, None, now, 1.0), first);
     }

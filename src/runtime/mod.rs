@@ -40,6 +40,12 @@ impl ApiError {
         matches!(self, Self::Call { source: kube::Error::Api(status), .. } if status.is_conflict())
     }
 
+    /// The operator has no right to do that.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Call { source: kube::Error::Api(status), .. } if status.is_forbidden())
+    }
+
     /// There is no such object.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
