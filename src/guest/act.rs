@@ -126,9 +126,10 @@ impl Run<'_> {
         let name = self.guest.name_any();
         let live = call(format!("read Guest {name}"), self.api().get(&name)).await?;
         // A deletion is never taken back; a hold on what was deleted may be new.
-        let unchanged = match self.facts.subject.deleting {
-            true => live.metadata.generation == self.guest.metadata.generation,
-            false => live.resource_version() == self.guest.resource_version(),
+        let unchanged = if self.facts.subject.deleting {
+            live.metadata.generation == self.guest.metadata.generation
+        } else {
+            live.resource_version() == self.guest.resource_version()
         };
         Ok(live.uid() == self.guest.uid() && unchanged)
     }

@@ -116,7 +116,7 @@ fn particular() -> Vec<Guest> {
         change(&mut one);
         one
     };
-    let hold = || vec![Hold { name: "case-42".into(), reason: None }];
+    let case = || vec![Hold { name: "case-42".into(), reason: None }];
     let relocation = |kind| {
         let host = (kind == Move::Live).then(|| "host-b".to_owned());
         Some(Relocation { incarnation: 2, kind, host, reason: "drain".into(), decided_at: Time(at(-30)) })
@@ -152,7 +152,7 @@ fn particular() -> Vec<Guest> {
     }
     // Each of them, and a hold that beats it.
     let held = all.clone().into_iter().map(|mut one| {
-        one.spec.holds = hold();
+        one.spec.holds = case();
         one
     });
     all.extend(held.collect::<Vec<_>>());
@@ -222,75 +222,121 @@ fn broken_rule(facts: &Facts, step: &Step) -> Option<&'static str> {
     }
 }
 
+/// What of the facts the rules speak of.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct Seen<'f> {
+    facts: &'f Facts,
+    vm: Option<&'f ObservedGuest>,
+    power: Option<Power>,
+    complete: bool,
+    ran: bool,
+    settled: bool,
+    recreate: bool,
+    /// A hold keeps what may be there.
+    kept: bool,
+}
+
+impl<'f> Seen<'f> {
+    fn new(facts: &'f Facts) -> Self {
+        let (subject, mandate) = (&facts.subject, &facts.subject.mandate);
+        let creation = subject.creation.as_ref();
+        let vm = match &facts.vm {
+            Sight::Known(vm) => Some(vm),
+            _ => None,
+        };
+        let recreate = subject.relocation().is_some_and(|relocation| relocation.kind == Move::Recreate);
+        Self {
+            facts,
+            vm,
+            power: vm.map(|vm| vm.power),
+            complete: vm.is_some_and(|vm| vm.stage == Stage::Complete && vm.key.incarnation >= 2),
+            ran: vm.is_some_and(|vm| subject.may_have_run(vm)) || creation.is_some_and(|creation| creation.started),
+            settled: facts.met || facts.answered || creation.is_none_or(|creation| creation.asked_at.0 < at(-60)),
+            recreate: recreate && mandate.no_move(Move::Recreate).is_none(),
+            kept: mandate.is_held() && (creation.is_some() || vm.is_some()),
+        }
+    }
+
+    fn record(&self, flag: fn(&Creation) -> bool) -> bool {
+        self.facts.subject.creation.as_ref().is_some_and(flag)
+    }
+}
+
 fn is_fine(facts: &Facts, step: &Step) -> bool {
-    let (subject, mandate) = (&facts.subject, &facts.subject.mandate);
-    let creation = subject.creation.as_ref();
-    let is = |flag: fn(&Creation) -> bool| creation.is_some_and(flag);
+    let (subject, seen) = (&facts.subject, Seen::new(facts));
     let open = matches!(facts.place, Place::Open { .. });
     let blind = matches!(facts.vm, Sight::Unknown(_) | Sight::NotAsked);
-    let known = match &facts.vm {
-        Sight::Known(vm) => Some(vm),
-        _ => None,
-    };
-    let power = known.map(|vm| vm.power);
-    let complete = known.is_some_and(|vm| vm.stage == Stage::Complete && vm.key.incarnation >= 2);
-    let ran = known.is_some_and(|vm| subject.may_have_run(vm)) || is(|c| c.started);
-    let never_asked = creation.is_none() && (subject.binding.is_none() || !open);
-    let settled = facts.met || facts.answered || creation.is_none_or(|c| c.asked_at.0 < at(-60));
-    let (deleting, held) = (subject.deleting, mandate.is_held());
-    let kept = held && (creation.is_some() || known.is_some());
-    let recreate = subject.relocation().is_some_and(|r| r.kind == Move::Recreate);
-    let recreate = recreate && mandate.no_move(Move::Recreate).is_none();
+    let never_asked = subject.creation.is_none() && (subject.binding.is_none() || !open);
     match step {
         Step::Rest => true,
-        Step::Clear(key, pool) => key.incarnation == 1 && pool == "burnt" && !held && !mandate.retain,
+        Step::Clear(key, pool) => {
+            let free = !subject.mandate.is_held() && !subject.mandate.retain;
+            key.incarnation == 1 && pool == "burnt" && free
+        }
         Step::Abandon => {
             let allowed = subject.spec.placement.as_ref().is_some_and(|placement| placement.on_pool_lost.is_some());
-            !deleting && allowed && !held && (blind || !open) && creation.is_some() && facts.fenced
+            let silent = (blind || !open) && subject.creation.is_some() && facts.fenced;
+            !subject.deleting && allowed && silent && !subject.mandate.is_held()
         }
-        _ if blind || !open => *step == Step::LetGo && deleting && never_asked,
-        Step::ReadFirstBoot => !deleting && !complete && subject.spec.template.cloud_init.is_some(),
-        Step::Create(_) | Step::Adopt(..) if deleting => false,
+        Step::LetGo => {
+            let nothing = seen.vm.is_none() && open && !blind && (facts.erased || facts.released) && seen.settled;
+            subject.deleting && subject.held && !seen.kept && (never_asked || nothing)
+        }
+        _ if blind || !open => false,
+        _ if subject.deleting => is_fine_of_a_deleted(&seen, step),
+        _ => is_fine_of_a_living(&seen, step),
+    }
+}
+
+fn is_fine_of_a_deleted(seen: &Seen<'_>, step: &Step) -> bool {
+    let subject = &seen.facts.subject;
+    match step {
+        Step::Stop(..) => seen.power == Some(Power::Running) && farewell(&subject.spec).is_some() && !seen.kept,
+        Step::Release(_) => subject.mandate.retain && !seen.kept,
+        Step::Erase(_) => {
+            let half_made = !subject.mandate.adopted && seen.vm.is_some_and(|vm| vm.stage == Stage::Incomplete);
+            !seen.kept && (!subject.mandate.retain || half_made)
+        }
+        _ => false,
+    }
+}
+
+fn is_fine_of_a_living(seen: &Seen<'_>, step: &Step) -> bool {
+    let (facts, subject, mandate) = (seen.facts, &seen.facts.subject, &seen.facts.subject.mandate);
+    match step {
+        Step::ReadFirstBoot => !seen.complete && subject.spec.template.cloud_init.is_some(),
         Step::Create(_) => {
-            let waits = known.is_some_and(|vm| vm.stage == Stage::Incomplete && vm.key.incarnation >= 2);
-            mandate.create && !mandate.adopted && (waits || (known.is_none() && !is(|c| c.seen)))
+            let waits = seen.vm.is_some_and(|vm| vm.stage == Stage::Incomplete && vm.key.incarnation >= 2);
+            mandate.create && !mandate.adopted && (waits || (seen.vm.is_none() && !seen.record(|c| c.seen)))
         }
-        Step::Adopt(..) => mandate.adopted && !complete,
+        Step::Adopt(..) => mandate.adopted && !seen.complete,
         Step::Start(_) => {
-            let off = matches!(power, Some(Power::Stopped | Power::Suspended));
-            !deleting && complete && off && (mandate.update || !ran)
+            let off = matches!(seen.power, Some(Power::Stopped | Power::Suspended));
+            seen.complete && off && (mandate.update || !seen.ran)
         }
-        Step::Stop(..) if deleting => power == Some(Power::Running) && farewell(&subject.spec).is_some() && !held,
         Step::Stop(..) => {
-            let restart = restart_due(subject, facts.now).is_some() && power == Some(Power::Running);
-            mandate.update && known.is_some() && (subject.wanted == PowerState::Stopped || restart || recreate)
+            let restart = restart_due(subject, facts.now).is_some() && seen.power == Some(Power::Running);
+            let why = subject.wanted == PowerState::Stopped || restart || seen.recreate;
+            mandate.update && seen.vm.is_some() && why
         }
         Step::Suspend(_) => {
-            !deleting && mandate.update && subject.wanted == PowerState::Suspended && power == Some(Power::Running)
+            mandate.update && subject.wanted == PowerState::Suspended && seen.power == Some(Power::Running)
         }
-        Step::Amend(_) => !deleting && complete && (mandate.update || !ran),
-        Step::Migrate(..) => !deleting && complete && mandate.update && mandate.live && power == Some(Power::Running),
-        Step::Release(_) => deleting && mandate.retain && !kept,
-        Step::Erase(_) if deleting => {
-            let made_by_us = !mandate.adopted && known.is_some_and(|vm| vm.stage == Stage::Incomplete);
-            !kept && (!mandate.retain || made_by_us)
-        }
+        Step::Amend(_) => seen.complete && (mandate.update || !seen.ran),
+        Step::Migrate(..) => seen.complete && mandate.update && mandate.live && seen.power == Some(Power::Running),
         Step::Erase(key) => {
-            let older = known.is_some_and(|vm| vm.key.incarnation < 2) && key.incarnation == 1 && !held;
-            older || (is(|c| c.refused.is_some()) && !ran) || recreate
+            let older = seen.vm.is_some_and(|vm| vm.key.incarnation < 2) && key.incarnation == 1;
+            let refused = seen.record(|c| c.refused.is_some()) && !seen.ran;
+            (older && !mandate.is_held()) || refused || seen.recreate
         }
-        Step::Renew if deleting => false,
-        Step::Renew => match known {
-            Some(_) => power == Some(Power::Terminated) && mandate.no_replacement().is_none(),
-            None if is(|c| c.refused.is_some() && !c.started) || recreate => facts.erased && settled,
+        Step::Renew => match seen.vm {
+            Some(_) => seen.power == Some(Power::Terminated) && mandate.no_replacement().is_none(),
+            None if seen.record(|c| c.refused.is_some() && !c.started) || seen.recreate => facts.erased && seen.settled,
             None => {
-                let long = is(|c| c.seen && c.missing_since.as_ref().is_some_and(|since| since.0 < at(-60)));
+                let long = seen.record(|c| c.seen && c.missing_since.as_ref().is_some_and(|since| since.0 < at(-60)));
                 long && mandate.no_replacement().is_none()
             }
         },
-        Step::LetGo => {
-            let nothing = known.is_none() && (facts.erased || facts.released) && settled;
-            deleting && subject.held && !kept && (never_asked || nothing)
-        }
+        _ => false,
     }
 }

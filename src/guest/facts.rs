@@ -177,6 +177,7 @@ impl From<&ProviderError> for Trouble {
 
 /// All of it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Facts {
     /// The guest.
     pub subject: Subject,

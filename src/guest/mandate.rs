@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn what_may_be_moved_and_why_not() {
-        let hold = Hold { name: "case-42".into(), reason: Some("court".into()) };
+        let case = Hold { name: "case-42".into(), reason: Some("court".into()) };
         let all = || Some(Mobility { allow: vec![Move::Live, Move::Recreate] });
         assert!(of(|_| ()).no_move(Move::Live).is_none() && of(|_| ()).no_move(Move::Recreate).is_some());
         assert!(of(|spec| spec.mobility = Some(Mobility::default())).no_move(Move::Live).is_some());
         assert!(of(|spec| spec.mobility = all()).no_move(Move::Recreate).is_none());
-        let held = of(|spec| (spec.mobility, spec.holds) = (all(), vec![hold]));
+        let held = of(|spec| (spec.mobility, spec.holds) = (all(), vec![case]));
         assert_eq!(held.no_move(Move::Recreate).as_deref(), Some("it is held by case-42 (court)"));
         assert!(held.no_move(Move::Live).is_none(), "a hold keeps the VM, not its host");
         assert!(of(|spec| (spec.mobility, spec.adopt) = (all(), Some(adoption()))).no_move(Move::Recreate).is_some());

@@ -56,13 +56,13 @@ fn power(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Verdict {
         return Verdict::rest(say::left_off(pool));
     }
     match (subject.wanted, vm.power) {
-        (_, Power::Terminating | Power::Terminated | Power::Unknown) => under_way("its VM is between two states"),
         (PowerState::Running, Power::Running) => Verdict::rest(say::running(pool, vm)),
-        (PowerState::Stopped, Power::Stopped) => Verdict::rest(say::stopped(pool)),
+        (PowerState::Stopped | PowerState::Suspended, Power::Stopped) => Verdict::rest(say::stopped(pool)),
         (PowerState::Suspended, Power::Suspended) => Verdict::rest(say::asleep(pool)),
-        (PowerState::Suspended, Power::Stopped) => Verdict::rest(say::stopped(pool)),
         (PowerState::Running, Power::Starting) => under_way("its VM is starting"),
-        (_, Power::Starting | Power::Stopping) => under_way("its VM is between two states"),
+        (_, Power::Starting | Power::Stopping | Power::Terminating | Power::Terminated | Power::Unknown) => {
+            under_way("its VM is between two states")
+        }
         (PowerState::Running | PowerState::Suspended, Power::Paused) => {
             Verdict::rest_for(say::waiting(pool, "its VM is paused; unpause or stop it there"), OUT_OF_OUR_HANDS)
         }

@@ -108,12 +108,11 @@ impl OwnStatus {
 /// Whether the pool of a guest that may have a VM there does not answer.
 fn is_silent(facts: &Facts) -> bool {
     match (&facts.place, &facts.vm) {
-        (Place::Unbound, _) => false,
         (Place::Missing { .. } | Place::Unreachable { .. }, _) => true,
         (Place::Open { .. }, Sight::Unknown(trouble)) => {
             matches!(trouble.kind, ErrorKind::Unavailable | ErrorKind::UnknownOutcome)
         }
-        (Place::Open { .. }, _) => false,
+        (Place::Unbound | Place::Open { .. }, _) => false,
     }
 }
 

@@ -43,3 +43,29 @@ fn a_name_that_the_pool_lost_is_said_with_its_field() {
     let why = resolve(&guest, &key(2), &binding(), &pool).unwrap_err();
     assert!(why.contains("front") && why.contains("spec.networks"), "{why}");
 }
+
+#[test]
+fn disks_go_to_the_storage_that_their_names_stand_for() {
+    let (mut guest, mut pool) = (guest(), pool());
+    let disk = |name: &str, storage: Option<&str>| template::Disk {
+        name: name.into(),
+        size: crate::api::quantity::Bytes(20 << 30),
+        storage: storage.map(Into::into),
+    };
+    guest.spec.template.disks = vec![disk("data", Some("fast")), disk("logs", None)];
+    let why = resolve(&guest, &key(2), &binding(), &pool).unwrap_err();
+    assert!(why.contains("fast") && why.contains("spec.storage"), "{why}");
+    pool.spec.storage = vec![NamedResource { name: "fast".into(), provider_id: "sr-1".into() }];
+    let wish = resolve(&guest, &key(2), &binding(), &pool).unwrap();
+    let got: Vec<_> = wish.disks.iter().map(|disk| (disk.name.as_str(), disk.storage.as_deref())).collect();
+    assert_eq!(got, [("data", Some("sr-1")), ("logs", None)]);
+    assert!(!wish.protected);
+}
+
+#[test]
+fn what_is_adopted_needs_no_image_of_the_pool() {
+    let (mut guest, mut pool) = (guest(), pool());
+    pool.spec.images.clear();
+    guest.spec.adopt = Some(crate::api::care::Adoption { ordinal: 0, pool: "xen".into(), provider_id: "vm-9".into() });
+    assert_eq!(resolve(&guest, &key(2), &binding(), &pool).unwrap().vcpus, 2);
+}

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::{
+    adoption,
     policy::policy,
     pools::{self, Namespaces, named_hosts},
 };
@@ -174,6 +175,8 @@ fn guest_state(
         zone: binding.zone.clone(),
         spot: binding.spot,
     });
+    // What adopts a VM is where that is, and is not placed.
+    let bound = bound.or_else(|| adoption::named(guest));
     plan::GuestState {
         uid: guest.uid().unwrap_or_default(),
         namespace: guest.namespace().unwrap_or_default(),
@@ -182,8 +185,10 @@ fn guest_state(
         created_at: guest.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         waiting_since: placed.filter(|placed| placed.status == "False").map(|placed| placed.last_transition_time.0),
         size: plan::Size { vcpus: template.size.vcpus, memory: template.size.memory, resources: BTreeMap::new() },
-        // One that is still to be switched off takes its room until then.
-        powered_on: template.power_state.unwrap_or_default() == PowerState::Running || status.host.is_some(),
+        // One that is still to be switched off takes its room until then. One that adopts a VM is given no host: that is
+        // its VM's, or its pool's choice.
+        powered_on: status.host.is_some()
+            || (guest.spec.adopt.is_none() && template.power_state.unwrap_or_default() == PowerState::Running),
         image: Some(template.image.name.clone()),
         networks: template.networks.iter().map(|network| network.name.clone()).collect(),
         storages: template.disks.iter().filter_map(|disk| disk.storage.clone()).collect(),

@@ -4,6 +4,7 @@
 //! away twice. What was bound in the last round and is not yet in the watch counts as bound.
 
 mod act;
+pub mod adoption;
 pub mod gather;
 mod policy;
 pub mod pools;
@@ -89,9 +90,11 @@ impl Scheduler {
         if let Some(wait_until) = gather::first_look(&pools, now) {
             return Ok(Some(wait_until));
         }
-        let picture = gather::picture(&guests, &pools, &self.namespaces(), assumed, now);
+        let namespaces = self.namespaces();
+        let picture = gather::picture(&guests, &pools, &namespaces, assumed, now);
         let Some(picture) = picture else { return Ok(None) };
         let plan = plan::decide(&picture.world, &OPTIONS);
+        let plan = adoption::added(plan, &guests, &pools, &namespaces, assumed);
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
         act::carry_out(self, &picture, &plan, assumed).await?;
         Ok(plan.wake_at)

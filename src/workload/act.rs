@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Context, decide};
 use crate::{
     api::{
-        Guest, VirtualWorkload, VirtualWorkloadStatus,
+        Guest, GuestSpec, VirtualWorkload, VirtualWorkloadStatus,
         names::{GUEST_FINALIZER, WORKLOAD_LABEL, manager},
     },
     runtime::{ApiError, apply, call, events::News},
@@ -27,7 +27,7 @@ pub(super) async fn carry_out(
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
     let made = plan.make.iter().map(|ordinal| make(&api, workload, *ordinal).boxed());
-    let updated = plan.update.iter().map(|(ordinal, guest)| update(&api, workload, *ordinal, guest).boxed());
+    let updated = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed());
     let writes: Vec<_> = made.chain(updated).collect();
     stream::iter(writes).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
@@ -61,19 +61,21 @@ async fn make(api: &Api<Guest>, workload: &VirtualWorkload, ordinal: u32) -> Res
     if call(format!("look for Guest {name}"), api.get_opt(&name)).await?.is_some() {
         return Ok(());
     }
-    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, ordinal, None)).await.map(drop)
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, &decide::wished(workload, ordinal), None))
+        .await
+        .map(drop)
 }
 
 /// Changes a guest, on the condition that it is still the one that was decided on: one that was let go by its workload
 /// meanwhile must not be claimed again, it would be deleted with the workload.
-async fn update(api: &Api<Guest>, workload: &VirtualWorkload, ordinal: u32, guest: &Guest) -> Result<(), ApiError> {
+async fn update(api: &Api<Guest>, workload: &VirtualWorkload, guest: &Guest, spec: &GuestSpec) -> Result<(), ApiError> {
     let name = guest.name_any();
-    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, ordinal, Some(guest))).await.map(drop)
+    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, spec, Some(guest))).await.map(drop)
 }
 
-/// What we say about a guest, where it is there already only of that very one. The binding is the scheduler's and is left
-/// out.
-fn manifest(workload: &VirtualWorkload, name: &str, ordinal: u32, there: Option<&Guest>) -> Value {
+/// What we say about a guest, where it is there already only of that very one. What is the scheduler's is left out.
+fn manifest(workload: &VirtualWorkload, name: &str, spec: &GuestSpec, there: Option<&Guest>) -> Value {
+    let spec = GuestSpec { relocation: None, binding: None, ..spec.clone() };
     let mut metadata = json!({
         "name": name,
         "labels": { WORKLOAD_LABEL: workload.name_any() },
@@ -89,7 +91,7 @@ fn manifest(workload: &VirtualWorkload, name: &str, ordinal: u32, there: Option<
         "apiVersion": Guest::api_version(&()),
         "kind": Guest::kind(&()),
         "metadata": metadata,
-        "spec": decide::wished(workload, ordinal),
+        "spec": spec,
     })
 }
 

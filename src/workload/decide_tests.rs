@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     api::{
+        care::Hold,
         template::PowerState,
         virtual_workload::{Burst, BurstPolicy, Placement},
     },
@@ -84,9 +85,61 @@ fn a_guest_follows_its_workload_and_keeps_its_binding() {
     let mut changed = workload(1);
     let burst = Some(Burst { policy: BurstPolicy::Never, after: None, return_home: None });
     changed.spec.placement = Some(Placement { burst, ..Placement::default() });
-    assert_eq!(decide(&changed, &bound).update, [(0, Arc::clone(&bound[0]))]);
+    let update = decide(&changed, &bound).update;
+    assert!(Arc::ptr_eq(&update[0].0, &bound[0]) && update[0].1.placement == changed.spec.placement);
+    assert_eq!(update[0].1.binding, bound[0].spec.binding);
     assert_eq!(decide(&changed, &[deleting("web-0")]), Plan::default(), "what leaves is left alone");
     assert_eq!(wished(&changed, 0).binding, None);
+}
+
+fn ready(name: &str) -> Guest {
+    let mut guest = guest(name);
+    guest.status = serde_json::from_value(serde_json::json!({
+        "observedGeneration": 1,
+        "conditions": [{ "type": "Ready", "status": "True", "reason": "Running", "message": "it runs",
+                         "lastTransitionTime": "2027-01-01T00:00:00Z" }],
+    }))
+    .unwrap();
+    guest
+}
+
+#[test]
+fn a_held_workload_begins_no_deletion_and_a_hold_reaches_what_leaves() {
+    let mut held = workload(1);
+    held.spec.holds = vec![Hold { name: "case-42".into(), reason: None }];
+    let plan = decide(&held, &guests(3));
+    assert_eq!((plan.delete.len(), plan.kept, plan.update.len()), (0, 2, 3), "also those that are to go are held");
+    let plan = decide(&held, &[deleting("web-0"), deleting("web-1")]);
+    assert!(plan.update.len() == 2 && plan.update.iter().all(|(_, spec)| spec.holds == held.spec.holds));
+    // Taken out again, it is taken out of what leaves, too.
+    let mut leaving = (*deleting("web-1")).clone();
+    leaving.spec.holds.clone_from(&held.spec.holds);
+    let plan = decide(&workload(1), &[Arc::new(leaving)]);
+    assert!(plan.update.len() == 1 && plan.update[0].1.holds.is_empty());
+}
+
+#[test]
+fn guests_are_restarted_one_after_the_other_and_those_that_are_not_ready_at_once() {
+    let at = Some(Time(jiff::Timestamp::from_second(1_800_000_000).unwrap()));
+    let mut restart = workload(3);
+    restart.spec.template.restart_at.clone_from(&at);
+    let told = |all: &[Guest]| {
+        let all: Vec<_> = all.iter().cloned().map(Arc::new).collect();
+        let plan = decide(&restart, &all);
+        plan.update.iter().map(|(guest, _)| guest.name_any()).collect::<Vec<_>>()
+    };
+    let mut three = ["web-0", "web-1", "web-2"].map(ready);
+    assert_eq!(told(&three), ["web-0"]);
+    three[0].spec.template.restart_at.clone_from(&at);
+    three[0].metadata.generation = Some(2);
+    assert_eq!(told(&three), Vec::<String>::new(), "the first is on its way");
+    three[0].status.as_mut().unwrap().observed_generation = Some(2);
+    assert_eq!(told(&three), ["web-1"]);
+    three[2].status = None;
+    assert_eq!(told(&three), ["web-2"], "it is not ready anyhow");
+    assert_eq!(told(&three[..2]), Vec::<String>::new(), "one is missing");
+    assert_eq!(decide(&restart, &[]).make.len(), 3);
+    assert_eq!(wished(&restart, 0).template.restart_at, at, "new guests know it from the start");
 }
 
 proptest! {

@@ -48,7 +48,7 @@ fn conditions(guest: &Guest) -> &[Condition] {
     guest.status.as_ref().map_or(&[], |status| &status.conditions)
 }
 
-fn is_ready(guest: &Guest) -> bool {
+pub(super) fn is_ready(guest: &Guest) -> bool {
     let current = guest.status.as_ref().is_some_and(|status| status.observed_generation == guest.metadata.generation);
     current && guest.metadata.deletion_timestamp.is_none() && condition::is_true(conditions(guest), Kind::Ready)
 }
@@ -105,6 +105,18 @@ fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan, failed: Op
     };
     if let Some((reason, kind, message)) = blocked {
         claims.extend([Claim::no(Kind::Ready, reason, message.clone()), Claim::yes(kind, reason, message)]);
+        return claims;
+    }
+    if plan.kept > 0 {
+        let holds: Vec<&str> = workload.spec.holds.iter().map(|hold| hold.name.as_str()).collect();
+        let message = format!(
+            "{} guests are to go and stay, as spec.holds has {}: take the hold out to let them go, or set replicas to {}",
+            plan.kept,
+            holds.join(", "),
+            guests.len()
+        );
+        claims.push(Claim::no(Kind::Ready, "ScaleInHeld", message.clone()));
+        claims.push(Claim::yes(Kind::Stalled, "ScaleInHeld", message));
         return claims;
     }
     if ready == wanted && guests.len() == wanted {

@@ -145,3 +145,13 @@ fn a_taken_name_and_a_refused_write_are_said_with_the_way_out() {
     assert!(says(&refused, Kind::Ready, "False", "GuestsNotWritten").contains("exceeded quota"));
     says(&refused, Kind::Reconciling, "True", "GuestsNotWritten");
 }
+
+#[test]
+fn a_hold_that_keeps_guests_from_going_is_said() {
+    let mut workload = workload(1);
+    workload.spec.holds = vec![crate::api::care::Hold { name: "case-42".into(), reason: None }];
+    let guests = [placed("web-0", "xen", ("0", "EUR"), "True"), placed("web-1", "xen", ("0", "EUR"), "True")];
+    let status = status(&workload, &guests, &decide(&workload, &guests), None, now());
+    assert!(says(&status, Kind::Ready, "False", "ScaleInHeld").contains("case-42"));
+    says(&status, Kind::Stalled, "True", "ScaleInHeld");
+}
