@@ -1,6 +1,10 @@
 //! The operator: all controllers side by side, on shared watches.
 
-use std::{net::SocketAddr, sync::Arc};
+mod run;
+
+pub use run::run;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -13,32 +17,46 @@ use kube::{
 use snafu::{OptionExt, ResultExt, Snafu};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::{
     api::{CloudPool, Guest, VirtualWorkload},
     guest, pool,
-    provider::{Owner, Registry},
+    provider::{Observer, Owner, Registry},
     runtime::{
         ApiError,
         backoff::Patience,
         call,
-        controller::{self, Nudge, Queue, queue},
+        controller::{self, Loop},
         events::Herald,
-        watch::{self, Filled, Listener, all_filled, follow},
+        lease::{LeaseName, Loss, decide::Timing},
+        metrics::Metrics,
+        queue::{Nudge, Queue, queue},
+        watch::{Filled, Listener, follow},
+        watchdog::{Limit, Watchdog},
     },
     scheduler::Scheduler,
-    serve::{self, Readiness, ServeError},
+    serve::ServeError,
     workload,
 };
 
 /// How the operator is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where `/livez` and `/readyz` are served.
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub listen: SocketAddr,
     /// How many guests are worked on at once.
     pub guests_at_once: u16,
+    /// How it is agreed which of several operators acts. `None`: this one does, and it is the only one.
+    pub election: Option<Election>,
+}
+
+/// How it is agreed which of several operators acts.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// What they agree by.
+    pub lease: LeaseName,
+    /// How long things last.
+    pub timing: Timing,
 }
 
 /// Why the operator cannot run.
@@ -72,6 +90,15 @@ pub enum OperatorError {
         /// Which.
         part: &'static str,
     },
+    /// Another operator leads, or may by now.
+    #[snafu(display(
+        "this operator does not lead any more ({}): it ends, so that it is started anew and stands by",
+        match loss { Loss::NotRenewed => "its lease could not be renewed in time", Loss::Taken => "its lease was taken" }
+    ))]
+    LeadershipLost {
+        /// How that came.
+        loss: Loss,
+    },
     /// The cluster cannot be told from others.
     #[snafu(display("cannot tell this cluster from others: its namespace kube-system has no UID"))]
     NoClusterUid,
@@ -79,6 +106,12 @@ pub enum OperatorError {
 
 /// How many pools and workloads are worked on at once.
 const FEW: u16 = 8;
+
+/// How long a run may last before it counts as stuck: far more than the deadlines of all calls in it together.
+const WORKLOAD: Limit = Limit(Duration::from_mins(30));
+const POOL: Limit = Limit(Duration::from_hours(2));
+/// A run makes up to eight steps, and a provider has minutes for each part of one.
+const GUEST: Limit = Limit(Duration::from_hours(4));
 
 /// What the controllers read.
 #[derive(Clone)]
@@ -121,54 +154,8 @@ struct Common {
     stores: Stores,
     shutdown: CancellationToken,
     owner: Owner,
-}
-
-/// Runs until `shutdown`, then lets what is under way end and closes the connections to the pools.
-pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), OperatorError> {
-    let listener = serve::listen(options.listen).await?;
-    let readiness = Readiness::default();
-    let mut serving = JoinSet::new();
-    serving.spawn(serve::serve(listener, readiness.clone(), shutdown.clone()));
-    let owner = owner(&client).await?;
-    check_kinds(&client).await?;
-
-    let (stores, writers) = stores();
-    let (nudges, queues) = queues();
-    let registry = Arc::new(Registry::default());
-    let links = Arc::new(links(&registry, &nudges, &stores));
-    let common = Common { client, stores, shutdown: shutdown.clone(), owner };
-    let mut watches = spawn_watches(&common, &nudges, writers);
-    let mut controllers = spawn_controllers(&common, &options, queues, nudges, registry, Arc::clone(&links));
-
-    let filled = async {
-        all_filled(&common.stores.filled).await;
-        readiness.set_ready();
-        info!(owner = common.owner.0, "ready");
-        std::future::pending::<()>().await;
-    };
-    let ended = tokio::select! {
-        () = filled => None,
-        () = shutdown.cancelled() => None,
-        _ = controllers.join_next() => Some("a controller"),
-        _ = watches.join_next() => Some("a watch"),
-        _ = serving.join_next() => Some("the HTTP server"),
-    };
-    let asked_for = shutdown.is_cancelled();
-    info!("shutting down");
-    shutdown.cancel();
-    while controllers.join_next().await.is_some() {}
-    links.cut_all().await;
-    watches.shutdown().await;
-    while let Some(served) = serving.join_next().await {
-        if let Ok(served) = served {
-            served?;
-        }
-    }
-    // Half an operator looks alive and does not do its work: better to end, and to be started anew.
-    match ended.filter(|_| !asked_for) {
-        Some(part) => EndedSnafu { part }.fail(),
-        None => Ok(()),
-    }
+    metrics: Arc<Metrics>,
+    watchdog: Watchdog,
 }
 
 fn stores() -> (Stores, Writers) {
@@ -192,13 +179,13 @@ fn queues() -> (Nudges, Queues) {
 }
 
 /// When a pool's connection opens, or all there may have changed, every guest that is bound to it needs a look.
-fn links(registry: &Arc<Registry>, nudges: &Nudges, stores: &Stores) -> pool::Links {
+fn links(registry: &Arc<Registry>, nudges: &Nudges, stores: &Stores, observer: Observer) -> pool::Links {
     let (guests, nudge) = (stores.guests.clone(), nudges.guests.clone());
     let all_guests = move |pool: &str| {
         let here = |guest: &Guest| guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool);
         guests.state_filter(here).iter().for_each(|guest| nudge.look_at(ObjectRef::from_obj(&**guest)));
     };
-    pool::Links::new(Arc::clone(registry), nudges.guests.clone(), nudges.pools.clone(), Box::new(all_guests))
+    pool::Links::new(Arc::clone(registry), nudges.guests.clone(), nudges.pools.clone(), Box::new(all_guests), observer)
 }
 
 /// One watch for each kind, and who is told of a change: the object's own controller, and those that it matters to.
@@ -227,10 +214,11 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
     // Its labels say which pools its guests may use.
     let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
     let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
-    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, on_namespace));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, on_pool));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, on_workload));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, on_guest));
+    let metrics = || Arc::clone(&common.metrics);
+    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, metrics(), on_namespace));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, metrics(), on_pool));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, metrics(), on_workload));
+    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, metrics(), on_guest));
     watches
 }
 
@@ -242,30 +230,26 @@ fn spawn_controllers(
     registry: Arc<Registry>,
     links: Arc<pool::Links>,
 ) -> JoinSet<()> {
-    let (stores, shutdown) = (&common.stores, &common.shutdown);
+    let stores = &common.stores;
     let mut set = JoinSet::new();
-    let (context, stop) = (Arc::new(common.for_workloads()), shutdown.clone());
+    let (this, context) = (common.looping("workload", FEW, WORKLOAD), Arc::new(common.for_workloads()));
     let (store, queue) = (stores.workloads.clone(), queues.workloads);
-    let run = controller::run("workload", store, queue, FEW, context, stop, workload::reconcile);
-    set.spawn(common.when_filled(run));
-    let (context, stop) = (Arc::new(common.for_pools(links)), shutdown.clone());
+    set.spawn(controller::run(this, store, queue, context, workload::reconcile));
+    let (this, context) = (common.looping("pool", FEW, POOL), Arc::new(common.for_pools(links)));
     let (store, queue) = (stores.pools.clone(), queues.pools);
-    let run = controller::run("pool", store, queue, FEW, context, stop, pool::reconcile);
-    set.spawn(common.when_filled(run));
-    let (context, stop) = (Arc::new(common.for_guests(registry)), shutdown.clone());
-    let (store, queue, at_once) = (stores.guests.clone(), queues.guests, options.guests_at_once);
-    let run = controller::run("guest", store, queue, at_once, context, stop, guest::reconcile);
-    set.spawn(common.when_filled(run));
-    set.spawn(common.when_filled(common.scheduler(nudges.bell).run(shutdown.clone())));
+    set.spawn(controller::run(this, store, queue, context, pool::reconcile));
+    let (this, context) =
+        (common.looping("guest", options.guests_at_once, GUEST), Arc::new(common.for_guests(registry)));
+    let (store, queue) = (stores.guests.clone(), queues.guests);
+    set.spawn(controller::run(this, store, queue, context, guest::reconcile));
+    set.spawn(common.scheduler(nudges.bell).run(common.shutdown.clone()));
     set
 }
 
 impl Common {
-    fn when_filled(
-        &self,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        watch::when_filled(self.stores.filled.clone(), self.shutdown.clone(), work)
+    fn looping(&self, name: &'static str, concurrency: u16, limit: Limit) -> Loop {
+        let (metrics, watchdog) = (Arc::clone(&self.metrics), self.watchdog.clone());
+        Loop { name, concurrency, limit, metrics, watchdog, shutdown: self.shutdown.clone() }
     }
 
     fn herald(&self, controller: &str) -> Herald {
@@ -312,6 +296,8 @@ impl Common {
             herald: self.herald("innkeeper-scheduler"),
             now: Timestamp::now,
             bell,
+            metrics: Arc::clone(&self.metrics),
+            watchdog: self.watchdog.clone(),
         }
     }
 }

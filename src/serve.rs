@@ -1,30 +1,53 @@
-//! What the operator tells over HTTP: `/livez` (the process answers) and `/readyz` (kinds installed, stores filled).
+//! What the operator tells over HTTP: `/livez` (no run is stuck), `/readyz` (kinds installed, stores filled) and `/metrics`.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
 };
-
-use axum::{Router, extract::State, http::StatusCode, routing::get};
 use snafu::{ResultExt, Snafu};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Whether the operator works.
-#[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+use crate::runtime::{watch::Filled, watchdog::Watchdog};
 
-impl Readiness {
-    /// From now on it does.
-    pub fn set_ready(&self) {
-        self.0.store(true, Ordering::Relaxed);
+/// What is told.
+pub struct Health {
+    /// What must be there before the operator is ready, and what each is called.
+    pub needed: Vec<(&'static str, Filled)>,
+    /// Who leads, in words.
+    pub leader: Box<dyn Fn() -> String + Send + Sync>,
+    /// Who notices runs that do not end.
+    pub watchdog: Watchdog,
+    /// The metrics as text.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// One check and what it found.
+struct Check {
+    name: String,
+    failed: Option<String>,
+}
+
+impl Health {
+    fn live(&self) -> Vec<Check> {
+        let stuck = self.watchdog.stuck();
+        let failed = (!stuck.is_empty()).then(|| stuck.join(", "));
+        vec![Check { name: "runs end".to_owned(), failed }]
     }
 
-    fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// A follower is ready too: it can take over at any moment.
+    fn ready(&self) -> Vec<Check> {
+        let check = |(name, filled): &(&'static str, Filled)| Check {
+            name: (*name).to_owned(),
+            failed: filled.get().is_none().then(|| "not yet".to_owned()),
+        };
+        let leader = Check { name: format!("leader: {}", (self.leader)()), failed: None };
+        self.needed.iter().map(check).chain([leader]).collect()
     }
 }
 
@@ -55,18 +78,77 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: CancellationToken) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let router =
-        Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(readiness);
+    let router = Router::new()
+        .route("/livez", get(async |State(health): State<Arc<Health>>, query| answer(&health.live(), &query)))
+        .route("/readyz", get(async |State(health): State<Arc<Health>>, query| answer(&health.ready(), &query)))
+        .route("/metrics", get(metrics))
+        .with_state(health);
     let ended = shutdown.cancelled_owned();
     axum::serve(listener, router).with_graceful_shutdown(ended).await.context(ServeSnafu { address })
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if readiness.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the stores are not filled yet\n")
+/// All checks with `?verbose` or where one failed, else `ok`, as Kubernetes' own servers answer.
+fn answer(checks: &[Check], RawQuery(query): &RawQuery) -> (StatusCode, String) {
+    let failed = checks.iter().any(|check| check.failed.is_some());
+    let verbose =
+        query.as_ref().is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    if !failed && !verbose {
+        return (status, "ok\n".to_owned());
+    }
+    let mut text = String::new();
+    for Check { name, failed } in checks {
+        // Writing to a String cannot fail.
+        let _ = match failed {
+            None => writeln!(text, "[+] {name}"),
+            Some(why) => writeln!(text, "[-] {name}: {why}"),
+        };
+    }
+    (status, text)
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], (health.metrics)())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::runtime::watchdog::Limit;
+
+    fn health() -> Health {
+        let needed = vec![("kinds", Filled::default()), ("guests", Filled::default())];
+        let leader = Box::new(|| "standing by".to_owned());
+        Health { needed, leader, watchdog: Watchdog::default(), metrics: Box::new(String::new) }
+    }
+
+    fn verbose() -> RawQuery {
+        RawQuery(Some("verbose".to_owned()))
+    }
+
+    #[test]
+    fn ready_says_what_is_missing() {
+        let health = health();
+        health.needed[0].1.set(()).unwrap();
+        let text = "[+] kinds\n[-] guests: not yet\n[+] leader: standing by\n".to_owned();
+        assert_eq!(answer(&health.ready(), &RawQuery(None)), (StatusCode::SERVICE_UNAVAILABLE, text));
+        health.needed[1].1.set(()).unwrap();
+        assert_eq!(answer(&health.ready(), &RawQuery(None)), (StatusCode::OK, "ok\n".to_owned()));
+        assert!(answer(&health.ready(), &verbose()).1.contains("[+] guests\n"));
+    }
+
+    #[test]
+    fn live_fails_for_a_run_that_does_not_end() {
+        let health = health();
+        assert_eq!(answer(&health.live(), &verbose()), (StatusCode::OK, "[+] runs end\n".to_owned()));
+        let _run = health.watchdog.watch("guest a", Limit(Duration::ZERO));
+        let (status, text) = answer(&health.live(), &RawQuery(None));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.starts_with("[-] runs end: guest a for "), "{text}");
     }
 }

@@ -4,17 +4,21 @@ use std::{
     io::{self, IsTerminal as _},
     net::SocketAddr,
     path::PathBuf,
+    time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use snafu::{ResultExt, Snafu};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    operator::{self, OperatorError, Options},
-    runtime::client::{self, ClientError},
+    operator::{self, Election, OperatorError, Options},
+    runtime::{
+        client::{self, ClientError},
+        lease::{LeaseName, decide::Timing},
+    },
 };
 
 /// Options of `innkeeper run`.
@@ -23,12 +27,24 @@ pub struct RunArgs {
     /// The cluster to work for; left out: KUBECONFIG, ~/.kube/config, or the cluster that it runs inside of
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Where /livez and /readyz are served
+    /// Where /livez, /readyz and /metrics are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "INNKEEPER_LISTEN")]
     listen: SocketAddr,
     /// How many guests are worked on at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     guests_at_once: u16,
+    /// Act only while holding a Lease, so that of several operators one acts and the others stand by
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, env = "INNKEEPER_LEADER_ELECT")]
+    leader_elect: bool,
+    /// Namespace of the Lease; every operator of a cluster must use the same one
+    #[arg(long, value_name = "NAME", default_value = "kube-system", env = "INNKEEPER_LEASE_NAMESPACE")]
+    lease_namespace: String,
+    /// Name of the Lease; every operator of a cluster must use the same one
+    #[arg(long, value_name = "NAME", default_value = "innkeeper", env = "INNKEEPER_LEASE_NAME")]
+    lease_name: String,
+    /// After how many seconds without a renewal another operator takes over
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(2..=600))]
+    lease_seconds: u16,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "INNKEEPER_LOG_FORMAT")]
     log_format: LogFormat,
@@ -79,7 +95,16 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
 }
 
 async fn operate(args: RunArgs) -> Result<(), RunError> {
-    let RunArgs { kubeconfig, listen, guests_at_once, log_format: _ } = args;
+    let RunArgs {
+        kubeconfig,
+        listen,
+        guests_at_once,
+        leader_elect,
+        lease_namespace,
+        lease_name,
+        lease_seconds,
+        log_format: _,
+    } = args;
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context(ListenForSignalsSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(ListenForSignalsSnafu)?;
@@ -89,7 +114,10 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
         token.cancel();
     });
     let client = client::connect(kubeconfig).await?;
-    operator::run(client, Options { listen, guests_at_once }, shutdown).await?;
+    let lease = LeaseName { namespace: lease_namespace, name: lease_name };
+    let timing = Timing::of_term(Duration::from_secs(lease_seconds.into()));
+    let election = leader_elect.then_some(Election { lease, timing });
+    operator::run(client, Options { listen, guests_at_once, election }, shutdown).await?;
     Ok(())
 }
 

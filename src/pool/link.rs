@@ -1,7 +1,7 @@
 //! The connections to the pools: opened when a pool is first seen, opened anew when its spec or its credentials change,
 //! and each with a task that passes on what changes at the provider.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures::StreamExt as _;
 use kube::runtime::reflector::ObjectRef;
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     api::{CloudPool, Guest, cloud_pool::ProviderSpec},
-    provider::{Change, Entry, Owner, Provider, Registry},
-    runtime::controller::Nudge,
+    provider::{Change, Entry, Observed, Observer, Owner, Provider, Registry},
+    runtime::queue::Nudge,
 };
 
 /// Told of a pool when its connection opened or everything there may have changed.
@@ -28,6 +28,7 @@ pub struct Links {
     guests: Nudge<Guest>,
     pools: Nudge<CloudPool>,
     on_pool: Arc<OnPool>,
+    observer: Observer,
 }
 
 struct Link {
@@ -38,10 +39,16 @@ struct Link {
 
 impl Links {
     /// No connections yet. `guests` and `pools` are told what changes at the providers; `on_pool` when all guests of a
-    /// pool need a look.
+    /// pool need a look; `observer` looks on at every call.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, guests: Nudge<Guest>, pools: Nudge<CloudPool>, on_pool: OnPool) -> Self {
-        Self { registry, open: Mutex::default(), guests, pools, on_pool: Arc::new(on_pool) }
+    pub fn new(
+        registry: Arc<Registry>,
+        guests: Nudge<Guest>,
+        pools: Nudge<CloudPool>,
+        on_pool: OnPool,
+        observer: Observer,
+    ) -> Self {
+        Self { registry, open: Mutex::default(), guests, pools, on_pool: Arc::new(on_pool), observer }
     }
 
     /// The connection to a pool, as its spec and its Secrets now say. Where the Secrets cannot be read, an open
@@ -67,8 +74,12 @@ impl Links {
             return Ok(Arc::clone(provider));
         }
         let connection = Connection { secrets: &made_from.1, owner, expected_id };
-        let provider = match connect::connect(spec, &connection).await {
-            Ok(provider) => provider,
+        let began = Instant::now();
+        let connected = connect::connect(spec, &connection).await;
+        let outcome = connected.as_ref().map_or_else(|trouble| trouble.kind.reason(), |_| "ok");
+        self.observer.metrics.called(pool, "connect", outcome, began.elapsed());
+        let provider: Arc<dyn Provider> = match connected {
+            Ok(provider) => Arc::new(Observed::new(provider, pool, self.observer.clone())),
             Err(trouble) => return Err(self.failed(pool, known.is_some(), trouble)),
         };
         info!(pool, "connected");
@@ -96,6 +107,7 @@ impl Links {
     pub(super) async fn cut(&self, pool: &str) {
         let link = self.open.lock().await.remove(pool);
         self.registry.remove(pool);
+        self.observer.metrics.forget_pool(pool);
         if let Some(link) = link {
             close(link).await;
         }

@@ -6,7 +6,9 @@ use std::{error::Error as StdError, fmt, time::Duration};
 pub type Result<T, E = ProviderError> = std::result::Result<T, E>;
 
 /// What kind of failure it is, and so what the caller may do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::Display)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::EnumIter, strum::IntoStaticStr, strum::Display,
+)]
 pub enum ErrorKind {
     /// No room for this guest here now, or a quota is used up. Certainly nothing was started. Another pool may do.
     Capacity,

@@ -16,6 +16,7 @@
 pub mod ec2;
 mod error;
 mod model;
+mod observe;
 mod registry;
 pub mod xapi;
 
@@ -26,6 +27,7 @@ pub use model::{
     Stage, StopMode,
 };
 
+pub use observe::{OPERATIONS, Observed, Observer};
 pub use registry::{Entry, Registry};
 
 use std::time::Duration;

@@ -1,59 +1,61 @@
 //! The loop around a controller: a queue without duplicates, one run at a time for each object, a bound on how many run
 //! at once, and backoff for each object that fails.
 
-use std::{convert::Infallible, error::Error, fmt::Debug, future::Future, hash::Hash, sync::Arc};
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt::Debug,
+    future::Future,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream};
 use kube::{
     Resource,
     runtime::{
-        controller::{Action, Config, applier},
+        controller::{self, Action, Config, applier},
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{
     backoff::{Failures, delay},
     chain,
+    metrics::Metrics,
+    queue::{Queue, Waiting},
+    watchdog::{Limit, Watchdog, Watched},
 };
 
-/// The writing end of a controller's queue: names objects that need a look.
-pub struct Nudge<K: Resource<DynamicType = ()>>(mpsc::UnboundedSender<ObjectRef<K>>);
-
-impl<K: Resource<DynamicType = ()>> Clone for Nudge<K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
+/// What a controller is called and held to.
+#[derive(Clone)]
+pub struct Loop {
+    /// Its name, in logs and metrics.
+    pub name: &'static str,
+    /// How many runs there are at once.
+    pub concurrency: u16,
+    /// How long one may last.
+    pub limit: Limit,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// Who notices that one does not end.
+    pub watchdog: Watchdog,
+    /// Ends the loop; runs that are under way end first.
+    pub shutdown: CancellationToken,
 }
 
-impl<K: Resource<DynamicType = ()>> Nudge<K> {
-    /// Asks for a look at this object. Does nothing after the controller has ended.
-    pub fn look_at(&self, object: ObjectRef<K>) {
-        let _ = self.0.send(object);
-    }
-}
-
-/// The reading end of a controller's queue.
-pub struct Queue<K: Resource<DynamicType = ()>>(mpsc::UnboundedReceiver<ObjectRef<K>>);
-
-/// A queue. It never holds an object twice for long: the controller's loop folds repeated names into one run.
-#[must_use]
-pub fn queue<K: Resource<DynamicType = ()>>() -> (Nudge<K>, Queue<K>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Nudge(sender), Queue(receiver))
-}
-
-/// Runs a controller until `shutdown`, and lets the runs that are under way end.
+/// Runs a controller until its shutdown, and lets the runs that are under way end.
 pub async fn run<K, C, F, E>(
-    name: &'static str,
+    this: Loop,
     store: Store<K>,
     queue: Queue<K>,
-    concurrency: u16,
     context: Arc<C>,
-    shutdown: CancellationToken,
     reconcile: impl Fn(Arc<K>, Arc<C>) -> F + Send + Sync + 'static,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -62,12 +64,24 @@ pub async fn run<K, C, F, E>(
     E: Error + Send + Sync + 'static,
     ObjectRef<K>: Hash + Eq,
 {
+    let Loop { name, concurrency, shutdown, .. } = this.clone();
     let failures = Arc::new(Failures::default());
-    let seen = Arc::clone(&failures);
+    let (seen, waiting) = (Arc::clone(&failures), queue.waiting());
+    let gone = Arc::clone(&waiting);
+    let running = Arc::new(AtomicUsize::new(0));
     let run_one = move |object: Arc<K>, context: Arc<C>| -> BoxFuture<'static, Result<Action, E>> {
         let (key, failures) = (ObjectRef::from_obj(&*object), Arc::clone(&seen));
+        let under_way = UnderWay::begin(&this, &key, &waiting, &running);
+        // So that all that one run says can be told from the rest.
+        let span = info_span!("reconcile", controller = name, object = %key, trace_id = %trace_id());
         let run = reconcile(object, context);
-        async move { run.await.inspect(|_| failures.succeeded(&key)) }.boxed()
+        async move {
+            let result = run.await;
+            under_way.ends(if result.is_ok() { "done" } else { "failed" });
+            result.inspect(|_| failures.succeeded(&key))
+        }
+        .instrument(span)
+        .boxed()
     };
     let retry = move |object: Arc<K>, error: &E, _: Arc<C>| {
         let key = ObjectRef::from_obj(&*object);
@@ -78,19 +92,77 @@ pub async fn run<K, C, F, E>(
     let config = Config::default().concurrency(concurrency);
     applier(run_one, retry, context, store, ended_by(queue, shutdown), config)
         .for_each(|result| {
-            if let Err(error) = result {
-                // Failed runs are warned of above; what else comes here is an object that is gone by now.
-                debug!(controller = name, error = chain(&error), "not run");
+            match result {
+                Err(controller::Error::ObjectNotFound(object)) => gone.forget(&object),
+                // Failed runs are warned of above.
+                Err(error) => debug!(controller = name, error = chain(&error), "not run"),
+                Ok(_) => {}
             }
             futures::future::ready(())
         })
         .await;
 }
 
+/// A number for all that one run does, as W3C's trace context has it.
+fn trace_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// One run; counted when it ends, however it ends.
+struct UnderWay {
+    name: &'static str,
+    metrics: Arc<Metrics>,
+    count: Box<dyn Fn(bool) + Send>,
+    began: Instant,
+    outcome: &'static str,
+    _watched: Watched,
+}
+
+impl UnderWay {
+    fn begin<K>(this: &Loop, key: &ObjectRef<K>, waiting: &Arc<Waiting<K>>, running: &Arc<AtomicUsize>) -> Self
+    where
+        K: Resource<DynamicType = ()> + 'static,
+        ObjectRef<K>: Hash + Eq,
+    {
+        let (name, metrics) = (this.name, Arc::clone(&this.metrics));
+        if let Some(since) = waiting.begins(key) {
+            metrics.waited(name, since.elapsed());
+        }
+        let (counted, waiting, running) = (Arc::clone(&metrics), Arc::clone(waiting), Arc::clone(running));
+        let count = move |begins: bool| {
+            let now = if begins {
+                running.fetch_add(1, Ordering::Relaxed) + 1
+            } else {
+                running.fetch_sub(1, Ordering::Relaxed) - 1
+            };
+            counted.queue(name, waiting.len(), now);
+        };
+        count(true);
+        let watched = this.watchdog.watch(format!("{name} {key}"), this.limit);
+        Self { name, metrics, count: Box::new(count), began: Instant::now(), outcome: "abandoned", _watched: watched }
+    }
+}
+
+impl UnderWay {
+    /// It ended by itself. Dropped without this, it was cut off.
+    fn ends(mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        (self.count)(false);
+        self.metrics.ran(self.name, self.outcome, self.began.elapsed());
+    }
+}
+
 fn ended_by<K: Resource<DynamicType = ()> + 'static>(
     queue: Queue<K>,
     shutdown: CancellationToken,
 ) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
-    stream::unfold(queue.0, |mut receiver| async move { receiver.recv().await.map(|object| (Ok(object), receiver)) })
-        .take_until(shutdown.cancelled_owned())
+    stream::unfold(queue.into_receiver(), |mut receiver| async move {
+        receiver.recv().await.map(|object| (Ok(object), receiver))
+    })
+    .take_until(shutdown.cancelled_owned())
 }

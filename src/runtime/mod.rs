@@ -5,7 +5,12 @@ pub mod backoff;
 pub mod client;
 pub mod controller;
 pub mod events;
+pub mod gate;
+pub mod lease;
+pub mod metrics;
+pub mod queue;
 pub mod watch;
+pub mod watchdog;
 
 use std::{error::Error, fmt::Write as _, future::Future, time::Duration};
 
@@ -26,10 +31,12 @@ pub enum ApiError {
         source: kube::Error,
     },
     /// The API server did not answer in time.
-    #[snafu(display("cannot {act}: the API server did not answer within {} s", API_DEADLINE.as_secs()))]
+    #[snafu(display("cannot {act}: the API server did not answer within {} ms", limit.as_millis()))]
     Deadline {
         /// What was being done.
         act: String,
+        /// How long it was waited for.
+        limit: Duration,
     },
 }
 
@@ -58,10 +65,19 @@ pub async fn call<T>(
     act: impl Into<String> + Send,
     request: impl Future<Output = kube::Result<T>> + Send,
 ) -> Result<T, ApiError> {
-    match tokio::time::timeout(API_DEADLINE, request).await {
+    call_within(act, API_DEADLINE, request).await
+}
+
+/// A call to the API server within a deadline of its own.
+pub async fn call_within<T>(
+    act: impl Into<String> + Send,
+    limit: Duration,
+    request: impl Future<Output = kube::Result<T>> + Send,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(limit, request).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(source).context(CallSnafu { act }),
-        Err(_) => DeadlineSnafu { act }.fail(),
+        Err(_) => DeadlineSnafu { act, limit }.fail(),
     }
 }
 

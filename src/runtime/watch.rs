@@ -1,9 +1,10 @@
 //! One watch for each kind, shared by all controllers: a store that they read, and a call to each listener when an object
 //! was written or is gone. (kube's own shared streams say nothing of deletions.)
 
-use std::{collections::HashMap, fmt::Debug, hash::Hash, sync::Arc};
+use std::{collections::HashMap, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{
     Api, Resource,
     runtime::{
@@ -14,8 +15,9 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::SetOnce;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use super::metrics::Metrics;
 
 /// Set when a store is filled for the first time. (Of several tasks that wait for kube's own store, only one is woken.)
 pub type Filled = Arc<SetOnce<()>>;
@@ -27,18 +29,17 @@ pub async fn all_filled(stores: &[Filled]) {
     }
 }
 
-/// Begins the work when all of these stores are filled: what is not in a half-filled store would be taken for gone.
-pub async fn when_filled(stores: [Filled; 4], shutdown: CancellationToken, work: impl Future<Output = ()> + Send) {
-    tokio::select! { () = all_filled(&stores) => {}, () = shutdown.cancelled() => return }
-    work.await;
-}
-
 /// Told of each object that was written or is gone, after the store knows it.
 pub type Listener<K> = Box<dyn Fn(&K) + Send + Sync>;
 
 /// Follows a kind for ever: keeps the store and tells the listener.
-pub async fn follow<K>(api: Api<K>, writer: reflector::store::Writer<K>, filled: Filled, tell: Listener<K>)
-where
+pub async fn follow<K>(
+    api: Api<K>,
+    writer: reflector::store::Writer<K>,
+    filled: Filled,
+    metrics: Arc<Metrics>,
+    tell: Listener<K>,
+) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let store = writer.as_reader();
@@ -51,7 +52,13 @@ where
     loop {
         let Some(event) = events.next().await else { return };
         match event {
-            Ok(Event::Apply(object) | Event::Delete(object)) => tell(&object),
+            Ok(Event::Apply(object)) => {
+                if let Some(lag) = lag(object.meta(), Timestamp::now()) {
+                    metrics.heard_by_watch(lag);
+                }
+                tell(&object);
+            }
+            Ok(Event::Delete(object)) => tell(&object),
             Ok(Event::Init) => before = snapshot(&store),
             Ok(Event::InitApply(_)) | Err(_) => {}
             Ok(Event::InitDone) => {
@@ -65,6 +72,15 @@ where
             }
         }
     }
+}
+
+/// How old a change is: the API server notes the second of each manager's last write.
+fn lag(meta: &ObjectMeta, now: Timestamp) -> Option<Duration> {
+    let newest =
+        meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()?;
+    // Less than a second cannot be told from none, nor a clock that is behind.
+    let lag = Duration::try_from(now.duration_since(newest)).unwrap_or_default();
+    Some(lag.saturating_sub(Duration::from_secs(1)))
 }
 
 fn snapshot<K>(store: &Store<K>) -> HashMap<ObjectRef<K>, Arc<K>>

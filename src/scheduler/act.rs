@@ -84,6 +84,10 @@ async fn one(
         "spec": { "binding": binding },
     });
     apply::object(&api, &name, manager::SCHEDULER, &manifest).await?;
+    if let Some(made) = &guest.metadata.creation_timestamp {
+        let waited = (scheduler.now)().duration_since(made.0);
+        scheduler.metrics.bound_after(waited.try_into().unwrap_or_default());
+    }
     info!(guest = name, pool = binding.pool, host = binding.host, instance_type = binding.instance_type, "bound");
     Ok(Some((explanation.guest.clone(), binding)))
 }

@@ -10,7 +10,10 @@ mod policy;
 pub mod pools;
 pub mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,7 +26,12 @@ use tracing::{debug, warn};
 use crate::{
     api::{CloudPool, Guest},
     plan,
-    runtime::{backoff, chain, events::Herald},
+    runtime::{
+        backoff, chain,
+        events::Herald,
+        metrics::Metrics,
+        watchdog::{Limit, Watchdog},
+    },
 };
 
 /// What the scheduler needs.
@@ -42,12 +50,19 @@ pub struct Scheduler {
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
     pub bell: Arc<Notify>,
+    /// Where rounds and placements are counted.
+    pub metrics: Arc<Metrics>,
+    /// Who notices that a round does not end.
+    pub watchdog: Watchdog,
 }
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(20);
 /// How soon to decide again when only time has passed.
 const SOONEST: Duration = Duration::from_millis(250);
+
+/// How long a round may last: it writes a few objects for each guest that it decides on.
+const ROUND: Limit = Limit(Duration::from_mins(30));
 
 /// Only places for guests that have none: moves are not carried out.
 const OPTIONS: plan::Options = plan::Options {
@@ -61,7 +76,10 @@ impl Scheduler {
         let mut assumed = gather::Assumed::new();
         let mut failures = 0;
         loop {
-            let wake = match self.round(&mut assumed).await {
+            let watched = self.watchdog.watch("scheduler", ROUND);
+            let round = self.round(&mut assumed).await;
+            drop(watched);
+            let wake = match round {
                 Ok(wake_at) => {
                     failures = 0;
                     let until = |at: Timestamp| Duration::try_from(at.duration_since((self.now)())).unwrap_or_default();
@@ -93,10 +111,13 @@ impl Scheduler {
         let namespaces = self.namespaces();
         let picture = gather::picture(&guests, &pools, &namespaces, assumed, now);
         let Some(picture) = picture else { return Ok(None) };
+        let began = Instant::now();
         let plan = plan::decide(&picture.world, &OPTIONS);
         let plan = adoption::added(plan, &guests, &pools, &namespaces, assumed);
         debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
-        act::carry_out(self, &picture, &plan, assumed).await?;
+        let done = act::carry_out(self, &picture, &plan, assumed).await;
+        self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
+        done?;
         Ok(plan.wake_at)
     }
 
