@@ -92,6 +92,8 @@ pub(crate) struct Connection<'a> {
     pub secrets: &'a Secrets,
     /// Whose guests these are.
     pub owner: &'a Owner,
+    /// Which of several operators this is.
+    pub caller: &'a str,
     /// The provider's own id of the pool as it was last seen. Another pool behind the same address is not driven.
     pub expected_id: Option<&'a str>,
 }
@@ -149,6 +151,7 @@ mod xapi {
             password: secrets.value(secret, "password")?,
             tls: trust(spec.tls.as_ref(), secrets)?,
             owner: made.owner.clone(),
+            caller: Some(made.caller.to_owned()),
             expected_pool: made.expected_id.map(str::to_owned),
             default_storage: spec.default_storage.clone(),
             timing: Timing::default(),
@@ -192,6 +195,7 @@ mod ec2 {
         });
         let config = Ec2Config {
             endpoint: endpoint.transpose()?,
+            caller: Some(made.caller.to_owned()),
             security_groups: spec.security_groups.clone(),
             default_subnet: spec.subnet.clone(),
             ..Ec2Config::new(&spec.region, credentials, made.owner.clone())

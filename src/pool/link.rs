@@ -73,7 +73,8 @@ impl Links {
         if let Some((_, provider)) = known.as_ref().filter(|(old, _)| *old == made_from) {
             return Ok(Arc::clone(provider));
         }
-        let connection = Connection { secrets: &made_from.1, owner, expected_id };
+        let caller = self.observer.mandate.signature();
+        let connection = Connection { secrets: &made_from.1, owner, caller: &caller, expected_id };
         let began = Instant::now();
         let connected = connect::connect(spec, &connection).await;
         let outcome = connected.as_ref().map_or_else(|trouble| trouble.kind.reason(), |_| "ok");

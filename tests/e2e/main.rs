@@ -6,7 +6,9 @@
 mod drift;
 mod idle;
 mod killed;
+mod leaders;
 mod lodging;
+mod metrics;
 mod refused;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod stack;

@@ -38,6 +38,11 @@ impl Process {
     /// Asks it to end, and waits for that.
     pub fn terminate(&mut self, within: Duration) -> std::process::ExitStatus {
         assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
+        self.wait(within)
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self, within: Duration) -> std::process::ExitStatus {
         until("the process ends", within, || self.0.try_wait().unwrap())
     }
 }
@@ -225,7 +230,7 @@ impl Stack {
         }
     }
 
-    /// Starts the operator and waits until it is ready; says how long that took.
+    /// Starts the operator alone, without an election, and waits until it is ready; says how long that took.
     pub fn operator(&self) -> (Process, Duration) {
         let kubeconfig = self.folder.path().join("kubeconfig").to_string_lossy().into_owned();
         self.operator_of(Path::new(env!("CARGO_BIN_EXE_innkeeper")), &kubeconfig)
@@ -234,18 +239,28 @@ impl Stack {
     /// The same with another program, and with another way to the API server.
     pub fn operator_of(&self, program: &Path, kubeconfig: &str) -> (Process, Duration) {
         let (began, address) = (Instant::now(), free_address());
-        let operator = self.launch_operator_at(program, kubeconfig, &address);
-        until("the operator is ready", START, || answers(&address, "/readyz").then_some(()));
+        let operator = self.launch_operator_at(program, kubeconfig, &address, ALONE);
+        wait_until_ready(&address);
         (operator, began.elapsed())
+    }
+
+    /// Starts one of several operators and waits until it is ready; says where it listens.
+    pub fn replica(&self, arguments: &[&str]) -> (Process, String) {
+        let kubeconfig = self.folder.path().join("kubeconfig").to_string_lossy().into_owned();
+        let address = free_address();
+        let program = Path::new(env!("CARGO_BIN_EXE_innkeeper"));
+        let operator = self.launch_operator_at(program, &kubeconfig, &address, arguments);
+        wait_until_ready(&address);
+        (operator, address)
     }
 
     /// The same without waiting for it to be ready.
     pub fn launch_operator(&self, program: &Path, kubeconfig: &str) -> Process {
-        self.launch_operator_at(program, kubeconfig, &free_address())
+        self.launch_operator_at(program, kubeconfig, &free_address(), ALONE)
     }
 
-    fn launch_operator_at(&self, program: &Path, kubeconfig: &str, address: &str) -> Process {
-        launch(self.folder.path(), program, &["run", "--kubeconfig", kubeconfig, "--listen", address], &[])
+    fn launch_operator_at(&self, program: &Path, kubeconfig: &str, address: &str, more: &[&str]) -> Process {
+        launch(self.folder.path(), program, &["run", "--kubeconfig", kubeconfig, "--listen", address], more)
     }
 
     /// The operator's log, for messages of failed tests and for what must not be in it.
@@ -258,18 +273,28 @@ fn leaves(guest: &Value) -> Value {
     guest["metadata"]["deletionTimestamp"].clone()
 }
 
+/// An operator that is killed would leave a Lease that the next one waits for.
+const ALONE: &[&str] = &["--leader-elect=false"];
+
+fn wait_until_ready(address: &str) {
+    until("the operator is ready", START, || fetch(address, "/readyz").filter(|(ok, _)| *ok));
+}
+
 fn free_address() -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!("127.0.0.1:{port}")
 }
 
-fn answers(address: &str, path: &str) -> bool {
+/// Whether an address answers with 200, and what it says.
+pub fn fetch(address: &str, path: &str) -> Option<(bool, String)> {
     use std::io::{Read as _, Write as _};
-    let Ok(mut socket) = std::net::TcpStream::connect(address) else { return false };
-    let mut answer = [0; 12];
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_ok()
-        && socket.read_exact(&mut answer).is_ok()
-        && &answer == b"HTTP/1.1 200"
+    let mut socket = std::net::TcpStream::connect(address).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut answer = String::new();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    socket.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.starts_with("HTTP/1.1 200"), body.to_owned()))
 }
 
 /// The simulator stands beside the operator: cargo builds both into one folder.

@@ -105,6 +105,17 @@ impl Truth {
         xapi.into_iter().chain(ec2).collect()
     }
 
+    /// Who made the calls with effects at each provider, in order: epoch and name of the leader.
+    pub fn callers(&self) -> [Vec<(u32, String)>; 2] {
+        let parse = |call: &Value| {
+            let caller = call["caller"].as_str().unwrap();
+            let (epoch, name) = caller.strip_prefix("innkeeper.").unwrap().split_once('.').unwrap();
+            (epoch.parse().unwrap(), name.to_owned())
+        };
+        [format!("{}/callers", self.admin), format!("{}/innkeeper/history?kind=request", self.moto)]
+            .map(|url| self.read(url).as_array().unwrap().iter().map(parse).collect())
+    }
+
     /// For each guest's name, the VMs and instances that ever ran under it; and VMs that ever ran twice at a time.
     pub fn ever_ran(&self) -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
         let history = self.read(format!("{}/history", self.admin));

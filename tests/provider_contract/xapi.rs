@@ -171,6 +171,7 @@ impl World for XapiWorld {
             password: password.into(),
             tls: TlsTrust::Fingerprints(vec![print]),
             owner: connect.owner,
+            caller: None,
             expected_pool: None,
             default_storage: None,
             timing,

@@ -134,6 +134,7 @@ impl Pool {
                 pinned => TlsTrust::Fingerprints(pinned.to_vec()),
             },
             owner: self.owner.clone(),
+            caller: None,
             expected_pool: None,
             default_storage: None,
             timing,

@@ -191,6 +191,7 @@ fn xapi_config(args: &InspectArgs) -> Result<XapiConfig, InspectError> {
         password: password(args.password_file.as_ref())?,
         tls: trust(args)?,
         owner: Owner(String::new()),
+        caller: None,
         expected_pool: None,
         default_storage: None,
         timing: Timing::default(),
@@ -229,7 +230,7 @@ async fn of_cluster(args: &InspectArgs, name: &str) -> Result<(), InspectError> 
     let secrets = connect::secrets(&client, spec).await.map_err(trouble)?;
     let cluster = cluster_uid(&client).await;
     let owner = cluster.clone().unwrap_or(Owner(String::new()));
-    let connection = Connection { secrets: &secrets, owner: &owner, expected_id: None };
+    let connection = Connection { secrets: &secrets, owner: &owner, caller: "innkeeper-cli", expected_id: None };
     if let Some(xapi) = &spec.xapi {
         let config = connect::xapi_config(xapi, &connection).map_err(trouble)?;
         return show_survey(args, &config, cluster.as_ref()).await;

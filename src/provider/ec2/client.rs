@@ -9,7 +9,7 @@ use std::{error::Error as StdError, time::Duration};
 use aws_config::{BehaviorVersion, Region, default_provider::credentials::DefaultCredentialsChain};
 use aws_sdk_ec2::{
     Client,
-    config::{Config, SharedCredentialsProvider, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{AppName, Config, SharedCredentialsProvider, retry::RetryConfig, timeout::TimeoutConfig},
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -70,6 +70,8 @@ impl Api {
             .credentials_provider(credentials)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT.min(config.deadline)).build());
+        // One that AWS would not take is left out: nothing depends on it.
+        builder.set_app_name(config.caller.clone().and_then(|caller| AppName::new(caller).ok()));
         if let Some(endpoint) = &config.endpoint {
             builder = builder.endpoint_url(endpoint.as_str().trim_end_matches('/'));
         }

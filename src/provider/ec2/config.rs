@@ -56,6 +56,8 @@ pub struct Ec2Config {
     pub credentials: Credentials,
     /// Whose guests these are.
     pub owner: Owner,
+    /// Which of several operators calls, where that matters; stands in the user agent of each request, which AWS logs.
+    pub caller: Option<String>,
     /// Ids of the security groups of every guest. Empty: the VPC's default group.
     pub security_groups: Vec<String>,
     /// The subnet of guests that ask for no network. `None`: the default subnet of the account's default VPC.
@@ -83,6 +85,7 @@ impl Ec2Config {
             endpoint: None,
             credentials,
             owner,
+            caller: None,
             security_groups: Vec::new(),
             default_subnet: None,
             default_instance_type: None,

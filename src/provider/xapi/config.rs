@@ -107,6 +107,8 @@ pub struct XapiConfig {
     pub tls: TlsTrust,
     /// Whose guests these are.
     pub owner: Owner,
+    /// Which of several operators calls, where that matters; sent along with each request.
+    pub caller: Option<String>,
     /// The pool's uuid where it is known. The connection is refused where another pool answers.
     pub expected_pool: Option<String>,
     /// uuid of the SR for disks of templates that name none. Empty: the pool's default SR.
@@ -156,6 +158,7 @@ pub(super) mod tests {
             password: "hunter2".into(),
             tls: TlsTrust::SystemRoots,
             owner: Owner("owner".into()),
+            caller: None,
             expected_pool: None,
             default_storage: None,
             timing: Timing::default(),

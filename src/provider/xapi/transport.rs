@@ -47,10 +47,14 @@ pub(super) enum TransportError {
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     http: Client,
+    caller: Option<String>,
 }
 
 /// Idle connections are dropped before stunnel (in front of xapi) drops them, so that few requests meet a closed one.
 const IDLE: Duration = Duration::from_secs(20);
+
+/// The header that says which of several operators calls. (The User-Agent must stay the same.)
+const CALLER: &str = "x-innkeeper-caller";
 
 impl Transport {
     pub(super) fn new(config: &XapiConfig) -> Result<Self, TransportError> {
@@ -68,7 +72,7 @@ impl Transport {
             .no_proxy()
             .build()
             .context(HttpSnafu)?;
-        Ok(Self { http })
+        Ok(Self { http, caller: config.caller.clone() })
     }
 
     /// Calls `method` at the host. Ends by `until`.
@@ -96,7 +100,10 @@ impl Transport {
         let mut url = endpoint.clone();
         url.set_path("/jsonrpc");
         let host = endpoint.host_str().unwrap_or_default();
-        let request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        let mut request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        if let Some(caller) = &self.caller {
+            request = request.header(CALLER, caller);
+        }
         let response = request.send().await.map_err(|error| request_error(host, error))?;
         let status = response.status();
         let body =

@@ -87,6 +87,13 @@ impl Mandate {
         self.0.epoch.load(Ordering::SeqCst)
     }
 
+    /// Holder and epoch in a form that fits into a request: so it can be told afterwards which leader sent it.
+    #[must_use]
+    pub fn signature(&self) -> String {
+        let random = self.holder().rsplit('_').next().unwrap_or_default();
+        format!("innkeeper.{}.{random}", self.epoch())
+    }
+
     /// Whether something may be begun now.
     pub fn check(&self) -> Result<(), NotLeading> {
         self.check_at(Moment::now())

@@ -1,7 +1,8 @@
 """The admin routes below /innkeeper/: how a test steers the endpoint and reads what happened in it.
 
 GET    /innkeeper/calls              {"RunInstances": 2, ...}: requests by action
-GET    /innkeeper/history[?kind=K]   [{"time", "kind", ...}, ...]: launches, stops, terminations, states, faults
+GET    /innkeeper/history[?kind=K]   [{"time", "kind", ...}, ...]: launches, stops, terminations, states, faults,
+                                     and requests with effects of clients that name themselves
 GET    /innkeeper/faults             rules not used up
 POST   /innkeeper/faults             {"action", "count", "skip", "error", "message", "delay", "lost", "where"}, or a list
 DELETE /innkeeper/faults

@@ -46,6 +46,10 @@ class Front:
             return self._application(environ, start_response)
         action = _action(environ, body)
         WORLD.journal.called(action)
+        agent = environ.get("HTTP_USER_AGENT", "")
+        if "app/" in agent and not action.startswith(_READING):
+            caller = agent.split("app/", 1)[1].split(" ", 1)[0]
+            WORLD.journal.note("request", action=action, caller=caller)
         if self._credentials and not accepts(self._credentials, _signed(environ, body)):
             return _refuse(start_response, "AuthFailure")
         form = _form(environ, body)

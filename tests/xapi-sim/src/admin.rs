@@ -30,6 +30,7 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
         .route("/state/{class}", get(class_records))
         .route("/history", get(history).delete(forget_history))
         .route("/domains", get(domains))
+        .route("/callers", get(callers))
         .route("/calls", get(calls).delete(forget_calls))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
@@ -98,6 +99,11 @@ async fn domains(State(sim): Shared) -> Response {
 
 async fn calls(State(sim): Shared) -> Response {
     Json(sim.read(|w| w.calls.clone())).into_response()
+}
+
+/// Calls with effects of clients that name themselves, in order.
+async fn callers(State(sim): Shared) -> Response {
+    Json(sim.read(|w| w.callers.clone())).into_response()
 }
 
 async fn forget_calls(State(sim): Shared) -> Response {

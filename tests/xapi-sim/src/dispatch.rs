@@ -9,7 +9,7 @@ use crate::faults::Kind;
 use crate::generic::{self, Generic};
 use crate::knobs::ms;
 use crate::model::{Class, Param};
-use crate::sim::{Call, Sim};
+use crate::sim::{Call, Named, Sim};
 use crate::value::{Value, new_ref};
 use crate::{devices, events, host, misc, pool, rbac, session, storage, tasks, vm};
 
@@ -65,9 +65,18 @@ struct Found {
 }
 
 /// Carries out a call that came in at a host's endpoint.
-pub(crate) async fn dispatch(sim: &Arc<Sim>, endpoint: &Arc<str>, method: &str, params: Vec<Value>) -> Outcome {
+pub(crate) async fn dispatch(
+    sim: &Arc<Sim>,
+    endpoint: &Arc<str>,
+    caller: Option<&str>,
+    method: &str,
+    params: Vec<Value>,
+) -> Outcome {
     let (faults, epoch) = sim.write(|w| {
         *w.calls.entry(method.to_owned()).or_default() += 1;
+        if let Some(caller) = caller.filter(|_| has_effects(method)) {
+            w.callers.push(Named { method: method.to_owned(), caller: caller.to_owned() });
+        }
         (w.faults.strike(method), w.epoch)
     });
     for fault in &faults {
@@ -98,6 +107,13 @@ pub(crate) async fn dispatch(sim: &Arc<Sim>, endpoint: &Arc<str>, method: &str, 
         }
     }
     Outcome::Answer { result, bytes_per_second }
+}
+
+/// Whether a call may change what is there, besides sessions and tasks.
+fn has_effects(method: &str) -> bool {
+    let name = method.strip_prefix("Async.").unwrap_or(method);
+    let (class, message) = name.split_once('.').unwrap_or_default();
+    !["session", "event", "task", "system"].contains(&class) && !message.starts_with("get_")
 }
 
 async fn answer(

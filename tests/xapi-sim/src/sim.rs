@@ -27,6 +27,13 @@ pub(crate) struct User {
     pub(crate) role: Role,
 }
 
+/// A call of a client that names itself.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Named {
+    pub(crate) method: String,
+    pub(crate) caller: String,
+}
+
 /// What is true of the pool at a moment.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -36,6 +43,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// Calls by method since the start.
     pub(crate) calls: BTreeMap<String, u64>,
+    /// Calls of clients that name themselves, in order; reads are left out.
+    pub(crate) callers: Vec<Named>,
     /// The data of disks that have any, by VDI.
     pub(crate) disks: HashMap<Arc<str>, Disk>,
     /// Disks that a backend still holds after their VM has stopped.
@@ -72,6 +81,7 @@ impl World {
             history: History::default(),
             faults: Faults::default(),
             calls: BTreeMap::new(),
+            callers: Vec::new(),
             disks: HashMap::new(),
             busy_disks: HashMap::new(),
             down: BTreeSet::new(),

@@ -71,6 +71,9 @@ fn head_size(request: &Request<Incoming>) -> usize {
 }
 
 async fn call(endpoint: &Endpoint, is_json: bool, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
+    let header =
+        |request: &Request<Incoming>| Some(request.headers().get("x-innkeeper-caller")?.to_str().ok()?.to_owned());
+    let caller = header(&request);
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return Ok(error_page(StatusCode::PAYLOAD_TOO_LARGE));
     };
@@ -79,7 +82,8 @@ async fn call(endpoint: &Endpoint, is_json: bool, request: Request<Incoming>) ->
     let Some(call) = parsed else {
         return Ok(error_page(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    match dispatch::dispatch(&endpoint.sim, &endpoint.host, &call.method, call.params.clone()).await {
+    let (host, params) = (&endpoint.host, call.params.clone());
+    match dispatch::dispatch(&endpoint.sim, host, caller.as_deref(), &call.method, params).await {
         Outcome::Reset => Err(Reset),
         Outcome::Answer { result, bytes_per_second } => {
             let (text, content_type) = wire::write_answer(&call, &result, endpoint.sim.ints);
