@@ -66,7 +66,7 @@ pub fn until<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Optio
     }
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let user = || set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     set("INNKEEPER_CACHE").or_else(|| user().map(|user| user.join("innkeeper"))).expect("HOME is set")
@@ -280,7 +280,7 @@ fn wait_until_ready(address: &str) {
     until("the operator is ready", START, || fetch(address, "/readyz").filter(|(ok, _)| *ok));
 }
 
-fn free_address() -> String {
+pub fn free_address() -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!("127.0.0.1:{port}")
 }
@@ -304,7 +304,7 @@ fn simulator() -> PathBuf {
     path
 }
 
-fn launch(folder: &Path, program: &Path, first: &[&str], more: &[&str]) -> Process {
+pub fn launch(folder: &Path, program: &Path, first: &[&str], more: &[&str]) -> Process {
     let name = program.file_name().unwrap().to_string_lossy().into_owned();
     let log = File::options().create(true).append(true).open(folder.join(format!("{name}.log"))).unwrap();
     let child = Command::new(program)

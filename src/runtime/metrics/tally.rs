@@ -130,12 +130,12 @@ fn costs(world: &World<'_>) -> BTreeMap<CostLabels, Decimal> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn pool(name: &str, pricing: serde_json::Value) -> Arc<CloudPool> {
+    pub(in super::super) fn pool(name: &str, pricing: serde_json::Value) -> Arc<CloudPool> {
         let provider = json!({ "ec2": { "region": "eu-west-1" } });
         let spec = json!({ "provider": provider, "location": { "jurisdiction": "IE" }, "pricing": pricing });
         let manifest = json!({ "apiVersion": "innkeeper.dev/v1alpha1", "kind": "CloudPool",

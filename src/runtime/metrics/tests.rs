@@ -1,6 +1,18 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::json;
 
 use super::*;
+
+/// Everything there is, with one pool that owns its hardware and one guest without a place.
+fn text(metrics: &Metrics) -> String {
+    let pricing = json!({ "owned": { "currency": "EUR", "monthlyRunningCost": "730" } });
+    let template = json!({ "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "1Gi" } });
+    let guest = json!({ "apiVersion": "innkeeper.dev/v1alpha1", "kind": "Guest", "metadata": { "name": "a" },
+        "spec": { "workload": "w", "template": template } });
+    let (pools, guests) = ([tally::tests::pool("home", pricing)], [Arc::new(serde_json::from_value(guest).unwrap())]);
+    metrics.text(Some(&World { pools: &pools, guests: &guests }))
+}
 
 fn filled() -> Metrics {
     let (metrics, some) = (Metrics::default(), Duration::from_millis(3));
@@ -24,7 +36,7 @@ fn families(text: &str) -> BTreeMap<&str, &str> {
 
 #[test]
 fn names_follow_the_rules() {
-    let text = filled().text(None);
+    let text = text(&filled());
     assert!(text.ends_with("# EOF\n"));
     for (name, kind) in families(&text) {
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help text");
@@ -45,7 +57,7 @@ fn the_documentation_names_every_family_and_no_other() {
     let page = include_str!("../../../docs/metrics.md");
     let documented: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name)).collect();
-    let text = filled().text(None);
+    let text = text(&filled());
     let mut there: Vec<String> = families(&text)
         .into_iter()
         .map(|(name, kind)| match kind {
@@ -63,5 +75,7 @@ fn the_documentation_names_every_family_and_no_other() {
 fn what_is_gone_is_not_told() {
     let metrics = filled();
     metrics.forget_pool("xen");
-    assert!(!metrics.text(None).contains("pool=\"xen\""));
+    assert!(!text(&metrics).contains("pool=\"xen\""));
+    assert!(text(&metrics).contains("innkeeper_guests{pool=\"\",phase=\"Pending\"} 1\n"));
+    assert!(!metrics.text(None).contains("innkeeper_guests"), "who does not lead tells nothing of the world");
 }
