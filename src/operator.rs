@@ -242,6 +242,8 @@ fn spawn_controllers(
         (common.looping("guest", options.guests_at_once, GUEST), Arc::new(common.for_guests(registry)));
     let (store, queue) = (stores.guests.clone(), queues.guests);
     set.spawn(controller::run(this, store, queue, context, guest::reconcile));
+    let (pools, nudge) = (stores.pools.clone(), nudges.pools);
+    set.spawn(pool::rotation::follow(common.client.clone(), pools, nudge, common.shutdown.clone()));
     set.spawn(common.scheduler(nudges.bell).run(common.shutdown.clone()));
     set
 }

@@ -82,6 +82,8 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
             }
         }
     };
+    // Everything ends when it is asked to: what was seen to end first does not matter then.
+    let end = if shutdown.is_cancelled() { End::AskedFor } else { end };
     wind_up(end, &common, candidate, &links, parts).await
 }
 

@@ -51,16 +51,20 @@ impl Secrets {
     }
 }
 
-/// Reads the Secrets that a provider's spec names.
-pub(crate) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secrets, Trouble> {
+/// The Secrets that a provider's spec names.
+pub(super) fn references(spec: &ProviderSpec) -> Vec<&SecretReference> {
     let xapi = spec.xapi.iter().flat_map(|xapi| {
         let authority = xapi.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
         std::iter::once(&xapi.credentials_secret_ref).chain(authority)
     });
     let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
-    let references: Vec<&SecretReference> = xapi.chain(ec2).collect();
+    xapi.chain(ec2).collect()
+}
+
+/// Reads the Secrets that a provider's spec names.
+pub(crate) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secrets, Trouble> {
     let mut secrets = Secrets::default();
-    for reference in references {
+    for reference in references(spec) {
         let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
         let act = format!("read Secret {}/{}", reference.namespace, reference.name);
         let secret = call(act, api.get(&reference.name)).await.map_err(|error| {

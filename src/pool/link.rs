@@ -1,7 +1,11 @@
 //! The connections to the pools: opened when a pool is first seen, opened anew when its spec or its credentials change,
 //! and each with a task that passes on what changes at the provider.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use kube::runtime::reflector::ObjectRef;
@@ -14,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{CloudPool, Guest, cloud_pool::ProviderSpec},
-    provider::{Change, Entry, Observed, Observer, Owner, Provider, Registry},
+    provider::{Change, Entry, ErrorKind, Observed, Observer, Owner, Provider, Registry},
     runtime::queue::Nudge,
 };
 
@@ -29,6 +33,22 @@ pub struct Links {
     pools: Nudge<CloudPool>,
     on_pool: Arc<OnPool>,
     observer: Observer,
+    refused: Mutex<HashMap<String, Refused>>,
+}
+
+/// Connecting failed: with the same credentials it is not tried again at once, whatever asks for a look at the pool.
+struct Refused {
+    made_from: (ProviderSpec, Secrets),
+    trouble: Trouble,
+    until: Instant,
+}
+
+/// How long after an attempt the next one with the same credentials and settings is made.
+fn pause(trouble: &Trouble) -> Duration {
+    match trouble.kind {
+        ErrorKind::Auth => Duration::from_secs(30),
+        _ => Duration::from_secs(4),
+    }
 }
 
 struct Link {
@@ -48,7 +68,15 @@ impl Links {
         on_pool: OnPool,
         observer: Observer,
     ) -> Self {
-        Self { registry, open: Mutex::default(), guests, pools, on_pool: Arc::new(on_pool), observer }
+        Self {
+            registry,
+            open: Mutex::default(),
+            guests,
+            pools,
+            on_pool: Arc::new(on_pool),
+            observer,
+            refused: Mutex::default(),
+        }
     }
 
     /// The connection to a pool, as its spec and its Secrets now say. Where the Secrets cannot be read, an open
@@ -75,14 +103,23 @@ impl Links {
         }
         let caller = self.observer.mandate.signature();
         let connection = Connection { secrets: &made_from.1, owner, caller: &caller, expected_id };
+        if let Some(trouble) = self.recently_refused(pool, &made_from).await {
+            return Err(self.failed(pool, known.is_some(), trouble));
+        }
         let began = Instant::now();
         let connected = connect::connect(spec, &connection).await;
         let outcome = connected.as_ref().map_or_else(|trouble| trouble.kind.reason(), |_| "ok");
         self.observer.metrics.called(pool, "connect", outcome, began.elapsed());
         let provider: Arc<dyn Provider> = match connected {
             Ok(provider) => Arc::new(Observed::new(provider, pool, self.observer.clone())),
-            Err(trouble) => return Err(self.failed(pool, known.is_some(), trouble)),
+            Err(trouble) => {
+                let until = Instant::now() + pause(&trouble);
+                let refused = Refused { made_from, trouble: trouble.clone(), until };
+                self.refused.lock().await.insert(pool.to_owned(), refused);
+                return Err(self.failed(pool, known.is_some(), trouble));
+            }
         };
+        self.refused.lock().await.remove(pool);
         info!(pool, "connected");
         let forwarding = tokio::spawn(self.forward(pool.to_owned(), Arc::clone(&provider)));
         let link = Link { made_from, provider: Arc::clone(&provider), forwarding };
@@ -93,6 +130,12 @@ impl Links {
         }
         (self.on_pool)(pool);
         Ok(provider)
+    }
+
+    async fn recently_refused(&self, pool: &str, made_from: &(ProviderSpec, Secrets)) -> Option<Trouble> {
+        let refused = self.refused.lock().await;
+        let last = refused.get(pool).filter(|last| last.until > Instant::now() && last.made_from == *made_from)?;
+        Some(last.trouble.clone())
     }
 
     /// A connection as wished could not be had. One that worked until now may still work: it is left until a better one
@@ -108,6 +151,7 @@ impl Links {
     pub(super) async fn cut(&self, pool: &str) {
         let link = self.open.lock().await.remove(pool);
         self.registry.remove(pool);
+        self.refused.lock().await.remove(pool);
         self.observer.metrics.forget_pool(pool);
         if let Some(link) = link {
             close(link).await;

@@ -5,6 +5,7 @@ pub mod facts;
 mod gather;
 mod link;
 pub mod orphans;
+pub mod rotation;
 pub mod status;
 mod sweep;
 

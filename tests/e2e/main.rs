@@ -10,6 +10,7 @@ mod leaders;
 mod lodging;
 mod metrics;
 mod refused;
+mod rotation;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod stack;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
