@@ -30,7 +30,7 @@ fn a_wrong_password_is_told_and_a_right_one_is_used_without_a_restart() {
     let before = logins();
 
     set_password(&stack, "a-wrong-one");
-    wait_for(&stack, "False", "Auth");
+    wait_for(&stack, "False", "CredentialsRefused");
     // What works is kept: the guests' own connection is still the old one.
     stack.kubectl(&["scale", "vw/web", "--replicas=7"]);
     stack.wait_for_guests(7, SOON);
