@@ -155,7 +155,7 @@ impl World {
         let began = Instant::now();
         let process = stack::launch(self.folder.path(), &program(), &arguments, &[]);
         let operator = Operator { process, address, began };
-        until("the operator leads", START, || (operator.value("innkeeper_leader") == 1.0).then_some(()));
+        until("the operator leads", START, || (operator.value("innkeeper_leader ") == 1.0).then_some(()));
         operator
     }
 
