@@ -48,6 +48,8 @@ pub struct Options {
     pub guests_at_once: u16,
     /// How it is agreed which of several operators acts. `None`: this one does, and it is the only one.
     pub election: Option<Election>,
+    /// What this cluster's VMs are marked with. `None`: the UID of its namespace `kube-system`.
+    pub cluster_id: Option<String>,
 }
 
 /// How it is agreed which of several operators acts.
@@ -305,7 +307,10 @@ impl Common {
 }
 
 /// Whose VMs ours are: the cluster's own identity, that of its oldest namespace.
-async fn owner(client: &Client) -> Result<Owner, OperatorError> {
+pub(crate) async fn owner(client: &Client, chosen: Option<String>) -> Result<Owner, OperatorError> {
+    if let Some(id) = chosen {
+        return Ok(Owner(id));
+    }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let system = call("read namespace kube-system", namespaces.get("kube-system")).await?;
     system.uid().map(Owner).context(NoClusterUidSnafu)

@@ -48,13 +48,20 @@ use super::{
     validation = Rule::new("!has(oldSelf.binding) || has(self.binding)")
         .message("a binding is not taken back while a VM may exist; delete the Guest instead"),
     validation = Rule::new("!has(oldSelf.binding) || !has(self.binding) || self.binding.incarnation > oldSelf.binding.incarnation || self.binding == oldSelf.binding")
-        .message("a guest's pool changes only together with a new incarnation, after its VM is gone")
+        .message("a guest's pool changes only together with a new incarnation, after its VM is gone"),
+    validation = Rule::new("has(self.identity) == has(oldSelf.identity) && (!has(self.identity) || self.identity == oldSelf.identity)")
+        .message("what a guest's VM is marked with cannot be changed, the VM would be lost")
 )]
 pub struct GuestSpec {
     /// The workload it belongs to.
     #[schemars(length(min = 1, max = 52))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("a guest cannot be given to another workload"))]
     pub workload: String,
+    /// What its VM is marked with, where that is not the Guest's own UID: written by `innkeeper restore` alone, for a VM
+    /// whose Guest was lost with its cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub identity: Option<String>,
     /// What it is.
     pub template: GuestTemplate,
     /// Where it may live.
@@ -94,6 +101,12 @@ impl Guest {
     pub fn incarnation(&self) -> u32 {
         let bound = self.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
         self.status.as_ref().and_then(|status| status.incarnation).unwrap_or(1).max(bound)
+    }
+
+    /// What its VMs are marked with: unique in space and time.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.spec.identity.as_deref().or(self.metadata.uid.as_deref())
     }
 
     /// Where its current VM is to be. A binding for an earlier one is void.

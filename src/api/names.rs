@@ -23,6 +23,8 @@ pub mod manager {
     pub const GUEST: &str = "innkeeper-guest";
     /// The pool controller.
     pub const POOL: &str = "innkeeper-pool";
+    /// `innkeeper restore`: the identities of guests whose Guests were lost.
+    pub const RESTORE: &str = "innkeeper-restore";
 }
 
 /// The longest name of a workload: its guests' names (`NAME-ORDINAL`) must be DNS labels of at most 63 characters.

@@ -5,6 +5,7 @@ pub mod crds;
 pub mod output;
 pub mod plan;
 pub mod pool;
+pub mod restore;
 pub mod run;
 mod table;
 pub mod why;
@@ -31,6 +32,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Ask a pool itself
     Pool(Box<pool::PoolArgs>),
+    /// Make Guests anew for VMs whose Guests were lost with their cluster, while no operator runs
+    Restore(restore::RestoreArgs),
     /// Run the operator
     Run(run::RunArgs),
     /// Say why a guest is where it is, or nowhere
@@ -44,6 +47,7 @@ impl Cli {
             Command::Crds(args) => crds::crds(&args)?,
             Command::Plan(args) => return Ok(plan::plan(&args)?),
             Command::Pool(args) => pool::pool(&args)?,
+            Command::Restore(args) => restore::restore(&args)?,
             Command::Run(args) => run::run(args)?,
             Command::Why(args) => why::why(args)?,
         }

@@ -206,8 +206,8 @@ impl Objects {
             for ordinal in 0..workload.spec.replicas {
                 let key = (namespace.clone(), format!("{name}-{ordinal}"));
                 let guest = guests.entry(key.clone()).or_insert_with(|| new_guest(&key, workload, ordinal, now));
-                let GuestSpec { relocation, binding, .. } = guest.spec.clone();
-                guest.spec = GuestSpec { relocation, binding, ..decide::wished(workload, ordinal) };
+                let GuestSpec { identity, relocation, binding, .. } = guest.spec.clone();
+                guest.spec = GuestSpec { identity, relocation, binding, ..decide::wished(workload, ordinal) };
             }
         }
         let stays = |(namespace, name): &(String, String), guest: &Guest| {

@@ -45,6 +45,10 @@ pub struct RunArgs {
     /// After how many seconds without a renewal another operator takes over
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(2..=600))]
     lease_seconds: u16,
+    /// What this cluster's VMs are marked with; left out: the UID of its namespace kube-system. Given after the loss of a
+    /// cluster, to go on with its VMs: see `innkeeper restore`
+    #[arg(long, value_name = "ID", value_parser = super::restore::cluster_id, env = "INNKEEPER_CLUSTER_ID")]
+    cluster_id: Option<String>,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "INNKEEPER_LOG_FORMAT")]
     log_format: LogFormat,
@@ -103,6 +107,7 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
         lease_namespace,
         lease_name,
         lease_seconds,
+        cluster_id,
         log_format: _,
     } = args;
     let shutdown = CancellationToken::new();
@@ -117,7 +122,7 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
     let lease = LeaseName { namespace: lease_namespace, name: lease_name };
     let timing = Timing::of_term(Duration::from_secs(lease_seconds.into()));
     let election = leader_elect.then_some(Election { lease, timing });
-    operator::run(client, Options { listen, guests_at_once, election }, shutdown).await?;
+    operator::run(client, Options { listen, guests_at_once, election, cluster_id }, shutdown).await?;
     Ok(())
 }
 

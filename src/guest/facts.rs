@@ -49,7 +49,7 @@ impl Subject {
         let incarnation = guest.incarnation();
         Self {
             key: Key {
-                guest: guest.uid().unwrap_or_default(),
+                guest: guest.identity().unwrap_or_default().to_owned(),
                 incarnation,
                 namespace: guest.namespace().unwrap_or_default(),
                 name: guest.name_any(),

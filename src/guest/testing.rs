@@ -114,6 +114,7 @@ pub fn guest() -> Guest {
             adopt: None,
             deletion_policy: None,
             holds: Vec::new(),
+            identity: None,
             relocation: None,
             binding: Some(binding()),
         },

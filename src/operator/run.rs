@@ -45,7 +45,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let mut parts = Parts { serving: JoinSet::new(), watches: JoinSet::new(), controllers: JoinSet::new() };
     parts.serving.spawn(serve::serve(listener, health, shutdown.clone()));
     let guarded = gate::guarded(client.clone(), mandate.clone(), Arc::clone(&metrics));
-    let owner = owner(&guarded).await?;
+    let owner = owner(&guarded, options.cluster_id.clone()).await?;
     check_kinds(&guarded).await?;
     // Nobody else sets it.
     let _ = kinds.set(());
@@ -63,23 +63,21 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         .as_ref()
         .map(|election| Candidate::new(lease_client, &election.lease, election.timing, mandate.clone()));
 
-    let begun = tokio::select! {
-        () = stand_by(&common, candidate.as_mut()) => Ok(()),
-        ended = parts.ended() => Err(ended),
-        () = shutdown.cancelled() => Err(End::AskedFor),
+    let ended_early = tokio::select! {
+        () = stand_by(&common, candidate.as_mut()) => None,
+        ended = parts.ended() => Some(ended),
+        () = shutdown.cancelled() => Some(End::AskedFor),
     };
-    let end = match begun {
-        Err(end) => end,
-        Ok(()) => {
-            common.metrics.leads(true, mandate.epoch());
-            parts.controllers =
-                spawn_controllers(&common, &options, queues, nudges.clone(), registry, Arc::clone(&links));
-            open(&nudges, &common.stores);
-            tokio::select! {
-                loss = keep(candidate.as_mut()) => End::Lost(loss),
-                ended = parts.ended() => ended,
-                () = shutdown.cancelled() => End::AskedFor,
-            }
+    let end = if let Some(end) = ended_early {
+        end
+    } else {
+        common.metrics.leads(true, mandate.epoch());
+        parts.controllers = spawn_controllers(&common, &options, queues, nudges.clone(), registry, Arc::clone(&links));
+        open(&nudges, &common.stores);
+        tokio::select! {
+            loss = keep(candidate.as_mut()) => End::Lost(loss),
+            ended = parts.ended() => ended,
+            () = shutdown.cancelled() => End::AskedFor,
         }
     };
     // Everything ends when it is asked to: what was seen to end first does not matter then.

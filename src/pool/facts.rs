@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::reflector::Store};
+use kube::runtime::reflector::Store;
 
 use super::orphans::Orphan;
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 pub struct Facts {
     /// The time.
     pub now: Timestamp,
-    /// UIDs of the guests that are bound to it.
+    /// What the VMs of the guests that are bound to it are marked with.
     pub bound: HashSet<String>,
     /// What it has, or why that is not known.
     pub inventory: Result<Inventory, Trouble>,
@@ -52,11 +52,11 @@ impl Facts {
     }
 }
 
-/// UIDs of the guests that are bound to a pool.
+/// What the VMs of the guests that are bound to a pool are marked with.
 #[must_use]
 pub fn bound_guests(guests: &Store<Guest>, pool: &str) -> HashSet<String> {
     let bound = guests.state_filter(|guest| is_bound(guest, pool));
-    bound.iter().filter_map(|guest| guest.uid()).collect()
+    bound.iter().filter_map(|guest| guest.identity().map(str::to_owned)).collect()
 }
 
 /// How many guests are bound to a pool.

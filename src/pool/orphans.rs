@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use kube::ResourceExt as _;
-
 use crate::{
     api::{Guest, pool_status::OrphanStatus},
     provider::{Key, ObservedGuest, Power, Stage},
@@ -28,7 +26,7 @@ pub struct Orphan {
 /// Why a VM belongs to no Guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// There is no Guest of its UID.
+    /// There is no Guest of this identity.
     NoGuest,
     /// Its Guest has another VM by now.
     Replaced,
@@ -38,8 +36,9 @@ pub enum Why {
 /// than are bound to this pool.
 #[must_use]
 pub fn find(pool: &str, vms: &[ObservedGuest], guests: &[Arc<Guest>]) -> Vec<Orphan> {
-    let by_uid: HashMap<String, &Guest> = guests.iter().filter_map(|guest| Some((guest.uid()?, &**guest))).collect();
-    let why = |vm: &ObservedGuest| match by_uid.get(&vm.key.guest) {
+    let by_identity: HashMap<&str, &Guest> =
+        guests.iter().filter_map(|guest| Some((guest.identity()?, &**guest))).collect();
+    let why = |vm: &ObservedGuest| match by_identity.get(vm.key.guest.as_str()) {
         None => Some(Why::NoGuest),
         Some(guest) => is_replaced(pool, vm, guest).then_some(Why::Replaced),
     };
@@ -57,7 +56,7 @@ fn is_replaced(pool: &str, vm: &ObservedGuest, guest: &Guest) -> bool {
 }
 
 /// What may be removed without asking: creations that were never finished, so never started, of guests that are gone.
-/// `alive` are the UIDs of all Guests as the API server itself holds them now, `vms` what the provider itself holds now.
+/// `alive` are the identities of all Guests as the API server itself holds them now, `vms` what the provider itself holds now.
 /// Where a guest that is gone has a finished VM too, somebody must look at both.
 #[must_use]
 pub fn removable(vms: &[ObservedGuest], alive: &BTreeSet<String>) -> Vec<Key> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, api::ListParams};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -37,8 +37,8 @@ pub(super) async fn sweep(
         }
         Err(_) => return Ok(()),
     };
-    let alive = call("list the Guests", guests.list_metadata(&ListParams::default())).await?;
-    let alive: BTreeSet<String> = alive.items.iter().filter_map(ResourceExt::uid).collect();
+    let alive = call("list the Guests", guests.list(&ListParams::default())).await?;
+    let alive: BTreeSet<String> = alive.items.iter().filter_map(|guest| guest.identity().map(str::to_owned)).collect();
     for key in orphans::removable(&vms, &alive) {
         remove(provider, &key).await;
     }

@@ -73,9 +73,10 @@ async fn update(api: &Api<Guest>, workload: &VirtualWorkload, guest: &Guest, spe
     apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, spec, Some(guest))).await.map(drop)
 }
 
-/// What we say about a guest, where it is there already only of that very one. What is the scheduler's is left out.
-fn manifest(workload: &VirtualWorkload, name: &str, spec: &GuestSpec, there: Option<&Guest>) -> Value {
-    let spec = GuestSpec { relocation: None, binding: None, ..spec.clone() };
+/// What we say about a guest, where it is there already only of that very one. What is the scheduler's and
+/// what was restored is left out.
+pub(crate) fn manifest(workload: &VirtualWorkload, name: &str, spec: &GuestSpec, there: Option<&Guest>) -> Value {
+    let spec = GuestSpec { identity: None, relocation: None, binding: None, ..spec.clone() };
     let mut metadata = json!({
         "name": name,
         "labels": { WORKLOAD_LABEL: workload.name_any() },

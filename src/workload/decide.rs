@@ -98,8 +98,8 @@ fn restarting(workload: &VirtualWorkload, by_ordinal: &BTreeMap<u32, &Arc<Guest>
 
 /// What a guest that is there should say now.
 fn wished_of(workload: &VirtualWorkload, ordinal: u32, guest: &Guest, restarts: bool) -> GuestSpec {
-    let GuestSpec { relocation, binding, .. } = guest.spec.clone();
-    let mut wished = GuestSpec { relocation, binding, ..wished(workload, ordinal) };
+    let GuestSpec { identity, relocation, binding, .. } = guest.spec.clone();
+    let mut wished = GuestSpec { identity, relocation, binding, ..wished(workload, ordinal) };
     if !restarts {
         wished.template.restart_at.clone_from(&guest.spec.template.restart_at);
     }
@@ -136,6 +136,7 @@ pub fn wished(workload: &VirtualWorkload, ordinal: u32) -> GuestSpec {
     } = workload.spec.clone();
     GuestSpec {
         workload: workload.name_any(),
+        identity: None,
         template,
         placement,
         mobility,

@@ -1,6 +1,6 @@
 //! The workload controller: how many guests there are, and what each is.
 
-mod act;
+pub(crate) mod act;
 pub mod decide;
 pub mod status;
 

@@ -36,7 +36,8 @@ pub(super) fn claim(lease: &mut Lease, holder: &str, term: Duration, anew: bool,
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
     spec.holder_identity = Some(holder.to_owned());
     // Whole seconds; a candidate must not wait for less than we take.
-    spec.lease_duration_seconds = Some(i32::try_from(term.as_secs_f64().ceil() as i64).unwrap_or(i32::MAX));
+    let seconds = term.as_secs() + u64::from(term.subsec_nanos() > 0);
+    spec.lease_duration_seconds = Some(i32::try_from(seconds).unwrap_or(i32::MAX));
     spec.renew_time = Some(MicroTime(now));
     if anew {
         spec.acquire_time = Some(MicroTime(now));

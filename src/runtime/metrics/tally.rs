@@ -135,7 +135,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) fn pool(name: &str, pricing: serde_json::Value) -> Arc<CloudPool> {
+    pub(in super::super) fn pool(name: &str, pricing: &serde_json::Value) -> Arc<CloudPool> {
         let provider = json!({ "ec2": { "region": "eu-west-1" } });
         let spec = json!({ "provider": provider, "location": { "jurisdiction": "IE" }, "pricing": pricing });
         let manifest = json!({ "apiVersion": "innkeeper.dev/v1alpha1", "kind": "CloudPool",
@@ -148,7 +148,7 @@ pub(super) mod tests {
         let owned = json!({ "owned": { "currency": "EUR", "capitalCost": "43800", "monthlyRunningCost": "730" } });
         let types = json!([{ "name": "t3.small", "vcpus": 2, "memory": "2Gi", "hourly": "0.02" }]);
         let paid = json!({ "payPerUse": { "currency": "EUR", "instanceTypes": types } });
-        let pools = [pool("home", owned), pool("cloud", paid)];
+        let pools = [pool("home", &owned), pool("cloud", &paid)];
         let costs = costs(&World { pools: &pools, guests: &[] });
         let told: Vec<_> = costs.iter().map(|(l, amount)| (&*l.pool, l.kind, amount.to_string())).collect();
         let of = |pool, kind, amount: &str| (pool, kind, amount.to_owned());

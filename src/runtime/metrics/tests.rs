@@ -10,7 +10,7 @@ fn text(metrics: &Metrics) -> String {
     let template = json!({ "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "1Gi" } });
     let guest = json!({ "apiVersion": "innkeeper.dev/v1alpha1", "kind": "Guest", "metadata": { "name": "a" },
         "spec": { "workload": "w", "template": template } });
-    let (pools, guests) = ([tally::tests::pool("home", pricing)], [Arc::new(serde_json::from_value(guest).unwrap())]);
+    let (pools, guests) = ([tally::tests::pool("home", &pricing)], [Arc::new(serde_json::from_value(guest).unwrap())]);
     metrics.text(Some(&World { pools: &pools, guests: &guests }))
 }
 
@@ -67,7 +67,8 @@ fn the_documentation_names_every_family_and_no_other() {
         })
         .collect();
     let mut documented: Vec<String> = documented.into_iter().map(str::to_owned).collect();
-    (there.sort(), documented.sort()).0;
+    there.sort();
+    documented.sort();
     assert_eq!(there, documented);
 }
 
