@@ -25,6 +25,8 @@ class Defaults(unittest.TestCase):
                 self.assertEqual(each["metadata"]["labels"]["app.kubernetes.io/instance"], "ik")
                 cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
                 expected = None if each["kind"] in cluster_wide else "inns"
+                if each["metadata"]["name"].endswith("-leader"):
+                    expected = "kube-system"
                 self.assertEqual(each["metadata"].get("namespace"), expected)
 
     def test_nothing_is_made_twice(self) -> None:
@@ -135,6 +137,15 @@ class Chosen(unittest.TestCase):
             self.assertTrue(any(each["metadata"]["namespace"] == namespace and each["metadata"]["name"] == role
                                 for each in made.all("Role")), binding)  # fmt: skip
             self.assertEqual(binding["subjects"][0]["namespace"], "inns")
+
+    def test_the_lease(self) -> None:
+        made = Manifests({"leaderElection": {"namespace": "leases", "name": "lead", "seconds": 30}, "clusterId": "an-id"})
+        arguments = made.container()["args"]
+        for argument in ("--lease-namespace=leases", "--lease-name=lead", "--lease-seconds=30", "--cluster-id=an-id"):
+            self.assertIn(argument, arguments)
+        role = made.one("Role", "ik-innkeeper-leader")
+        self.assertEqual(role["metadata"]["namespace"], "leases")
+        self.assertEqual([rule.get("resourceNames") for rule in role["rules"]], [None, ["lead"]])
 
     def test_the_operators_options(self) -> None:
         container = Manifests({
