@@ -19,7 +19,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{CloudPool, Guest, VirtualWorkload},
+    api::{CloudPool, Guest, GuestStatus, VirtualWorkload},
     guest, pool,
     provider::{Observer, Owner, Registry},
     runtime::{
@@ -180,11 +180,16 @@ fn queues() -> (Nudges, Queues) {
     (nudges, Queues { pools: pools.1, workloads: workloads.1, guests: guests.1 })
 }
 
-/// When a pool's connection opens, or all there may have changed, every guest that is bound to it needs a look.
+/// When a pool's connection opens, or all there may have changed, every guest that is bound to it needs a look, and every
+/// one that left a VM there when the pool was given up.
 fn links(registry: &Arc<Registry>, nudges: &Nudges, stores: &Stores, observer: Observer) -> pool::Links {
     let (guests, nudge) = (stores.guests.clone(), nudges.guests.clone());
     let all_guests = move |pool: &str| {
-        let here = |guest: &Guest| guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool);
+        let here = |guest: &Guest| {
+            let left = |status: &GuestStatus| status.abandoned.iter().any(|left| left.pool == pool);
+            guest.spec.binding.as_ref().is_some_and(|binding| binding.pool == pool)
+                || guest.status.as_ref().is_some_and(left)
+        };
         guests.state_filter(here).iter().for_each(|guest| nudge.look_at(ObjectRef::from_obj(&**guest)));
     };
     pool::Links::new(Arc::clone(registry), nudges.guests.clone(), nudges.pools.clone(), Box::new(all_guests), observer)

@@ -91,6 +91,7 @@ pub(super) fn consider(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest, ve
     let drift = drift(&wish, vm);
     if drift.is_empty() && !unprotected {
         verdict.say.notes.resize = Note::Clear;
+        verdict.say.claims.extend(type_too_small(facts));
         return verdict;
     }
     let off = vm.power == Power::Stopped;
@@ -119,6 +120,19 @@ pub(super) fn consider(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest, ve
         verdict.say.claims.push(Claim::no(Kind::Resized, "Resizing", drift.join("; ")));
     }
     verdict
+}
+
+/// What is rented keeps its type.
+fn type_too_small(facts: &Facts) -> Option<Claim> {
+    let (wished, is) = (&facts.subject.spec.template.size, facts.type_size?);
+    let name = facts.subject.binding.as_ref()?.instance_type.as_ref()?;
+    let message = format!(
+        "a rented guest keeps its type, and {name} has {} vCPU and {}: make a new VirtualWorkload, or delete this Guest to \
+         have it made anew in a larger type, with new disks",
+        is.vcpus, is.memory
+    );
+    (is.vcpus < wished.vcpus || is.memory < wished.memory)
+        .then(|| Claim::no(Kind::Resized, "ResizeNotPossible", message))
 }
 
 fn claim(resize: &ResizeStatus) -> Claim {

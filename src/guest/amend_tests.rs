@@ -125,3 +125,17 @@ fn where_the_operator_may_only_look_it_says_what_differs() {
     let verdict = decide(&grown(&guest, Power::Stopped));
     assert!(verdict.step == Step::Rest && !verdict.say.is_ready());
 }
+
+#[test]
+fn a_rented_guest_that_outgrows_its_type_says_so() {
+    let mut guest = settled();
+    guest.spec.binding.as_mut().unwrap().instance_type = Some("t3.small".into());
+    let said = |vcpus| {
+        let type_size = Some(crate::api::template::Size { vcpus, memory: Bytes(4 * GIB) });
+        let facts = Facts { type_size, ..facts(&guest, Sight::Known(vm(Power::Running))) };
+        let say = decide(&facts).say;
+        (say.is_ready(), resized(&say).map(|(_, reason)| reason.to_owned()))
+    };
+    assert_eq!(said(2), (true, None));
+    assert_eq!(said(1), (true, Some("ResizeNotPossible".to_owned())));
+}

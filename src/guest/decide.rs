@@ -104,9 +104,9 @@ pub(super) const OUT_OF_OUR_HANDS: Duration = Duration::from_mins(1);
 #[must_use]
 pub fn decide(facts: &Facts) -> Verdict {
     if facts.subject.deleting {
-        return leave::leave(facts);
+        return lost::sparing(facts, leave::leave(facts));
     }
-    let verdict = lodge::lodge(facts);
+    let verdict = lost::sparing(facts, lodge::lodge(facts));
     if verdict.step == Step::Rest { lost::clear(facts, &verdict.say).unwrap_or(verdict) } else { verdict }
 }
 

@@ -173,6 +173,7 @@ fn everything(mut check: impl FnMut(&Facts, &Verdict)) {
                     place: place.clone(),
                     vm: sight,
                     first_boot: FirstBootSight::NotRead,
+                    type_size: None,
                     fenced: true,
                     target: Some("xen2".into()),
                     abandoned,
@@ -253,7 +254,7 @@ impl<'f> Seen<'f> {
             ran: vm.is_some_and(|vm| subject.may_have_run(vm)) || creation.is_some_and(|creation| creation.started),
             settled: facts.met || facts.answered || creation.is_none_or(|creation| creation.asked_at.0 < at(-60)),
             recreate: recreate && mandate.no_move(Move::Recreate).is_none(),
-            kept: mandate.is_held() && (creation.is_some() || vm.is_some()),
+            kept: mandate.is_held() && (creation.is_some() || vm.is_some() || !facts.abandoned.is_empty()),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
         Guest, GuestSpec, GuestStatus,
         guest::{Abandoned, Binding, Creation, Relocation},
         names::GUEST_FINALIZER,
-        template::PowerState,
+        template::{PowerState, Size},
     },
     provider::{ErrorKind, FirstBoot, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
@@ -187,6 +187,8 @@ pub struct Facts {
     pub vm: Sight,
     /// What cloud-init is to be told.
     pub first_boot: FirstBootSight,
+    /// The size of the type that it is bound to, where the pool rents out types and knows it.
+    pub type_size: Option<Size>,
     /// An administrator vouches that nothing runs in its pool.
     pub fenced: bool,
     /// Name of the host that it is to move to, where it is known and only one has it.

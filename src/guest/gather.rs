@@ -8,7 +8,7 @@ use super::{
     wish,
 };
 use crate::{
-    api::{CloudPool, Guest, guest::Abandoned},
+    api::{CloudPool, Guest, guest::Abandoned, template::Size},
     provider::{Entry, Freshness, Key, Provider},
 };
 
@@ -27,6 +27,7 @@ pub(super) async fn gather(context: &Context, guest: &Guest, freshness: Freshnes
     let pool = subject.pool().and_then(|pool| context.pools.get(&ObjectRef::<CloudPool>::new(pool)));
     Facts {
         abandoned: abandoned(context, &subject).await,
+        type_size: pool.as_ref().and_then(|pool| type_size(&subject, pool)),
         fenced: pool.as_ref().is_some_and(|pool| pool.spec.fenced),
         target: pool.as_ref().and_then(|pool| target(&subject, pool)),
         subject,
@@ -48,6 +49,16 @@ fn target(subject: &Subject, pool: &CloudPool) -> Option<String> {
     let hosts = &pool.status.as_ref()?.hosts;
     let name = &hosts.iter().find(|host| host.id == *id)?.name;
     (hosts.iter().filter(|host| host.name == *name).count() == 1).then(|| name.clone())
+}
+
+/// The size of the type that the guest is bound to.
+fn type_size(subject: &Subject, pool: &CloudPool) -> Option<Size> {
+    let name = subject.binding.as_ref()?.instance_type.as_ref()?;
+    let paid = pool.spec.pricing.pay_per_use.as_ref()?;
+    let written = paid.instance_types.iter().map(|one| (&one.name, one.vcpus, one.memory));
+    let offered = pool.status.iter().flat_map(|status| &status.offerings);
+    let mut all = written.chain(offered.map(|one| (&one.instance_type, one.vcpus, one.memory)));
+    all.find(|(found, _, _)| *found == name).map(|(_, vcpus, memory)| Size { vcpus, memory })
 }
 
 /// What became of the VMs that were given up.

@@ -16,14 +16,15 @@ pub(super) fn leave(facts: &Facts) -> Verdict {
     if !subject.held {
         return Verdict::rest(say::leaving("its last traces are being removed"));
     }
-    if subject.creation.is_none() && subject.binding.is_none() {
-        // No provider was ever asked for this incarnation, and the ones before are certainly gone.
-        return go(facts, "it was never made");
-    }
     // Where nothing was asked for and nothing is seen, there is nothing to hold.
-    let may_be_there = subject.creation.is_some() || matches!(facts.vm, Sight::Known(_));
+    let left_behind = facts.abandoned.iter().any(|(_, trace)| *trace != Trace::Gone);
+    let may_be_there = subject.creation.is_some() || matches!(facts.vm, Sight::Known(_)) || left_behind;
     if may_be_there && subject.mandate.is_held() {
         return Verdict::rest_for(say::held(subject), OUT_OF_OUR_HANDS);
+    }
+    if subject.creation.is_none() && subject.binding.is_none() {
+        // No provider was ever asked for this incarnation, and the ones before are gone or were given up.
+        return go(facts, "it was never made");
     }
     match (&facts.place, &facts.vm) {
         // A record names its pool, so this is not met; should it be, nothing is known of the VM.
@@ -101,8 +102,8 @@ pub(super) fn last_words(facts: &Facts, vm: &ObservedGuest, since: jiff::Timesta
 
 /// Lets it go, when also of the VMs that were given up nothing is left.
 fn go(facts: &Facts, why: &str) -> Verdict {
-    let mandate = &facts.subject.mandate;
-    if mandate.retain || mandate.is_held() {
+    // What was given up and is to be kept stays where it is, and the pool names it among its orphans.
+    if facts.subject.mandate.retain {
         return Verdict::go(Step::LetGo, say::leaving(why));
     }
     if let Some(verdict) = lost::clear(facts, &say::leaving("a VM that was given up is being removed")) {

@@ -49,11 +49,7 @@ pub(super) fn lodge(facts: &Facts) -> Verdict {
 fn earlier(facts: &Facts, pool: &str, incarnation: u32) -> Verdict {
     let mandate = &facts.subject.mandate;
     if mandate.is_held() || mandate.retain {
-        let why = format!(
-            "an earlier VM of this guest is in {pool} and is to be kept: save what is needed, remove it there, and this \
-             guest goes on"
-        );
-        return Verdict::rest_for(say::stalled(&facts.subject, "EarlierVmKept", &why), OUT_OF_OUR_HANDS);
+        return Verdict::rest_for(say::earlier_kept(&facts.subject, pool), OUT_OF_OUR_HANDS);
     }
     let old = Key { incarnation, ..facts.subject.key.clone() };
     Verdict::go(Step::Erase(old), say::creating(pool, "an earlier VM of this guest is being removed first"))

@@ -100,6 +100,17 @@ pub(super) fn gone(facts: &Facts, pool: &str) -> Verdict {
     }
 }
 
+/// A removal takes earlier VMs of the guest in that pool along. One that was given up and is to be kept must not go so.
+pub(super) fn sparing(facts: &Facts, verdict: Verdict) -> Verdict {
+    let (subject, mandate) = (&facts.subject, &facts.subject.mandate);
+    let pool = subject.pool().unwrap_or_default();
+    let kept = facts.abandoned.iter().any(|(left, trace)| left.pool == pool && *trace != Trace::Gone);
+    if matches!(verdict.step, Step::Erase(_)) && kept && (mandate.retain || mandate.is_held()) {
+        return Verdict::rest_for(say::earlier_kept(subject, pool), OUT_OF_OUR_HANDS);
+    }
+    verdict
+}
+
 /// A VM that was given up is there again: it goes, or it would run beside the guest's present one.
 pub(super) fn clear(facts: &Facts, say: &Say) -> Option<Verdict> {
     let mandate = &facts.subject.mandate;

@@ -18,6 +18,8 @@ mod steps;
 pub mod wish;
 
 #[cfg(test)]
+mod care_model_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod model_world;

@@ -8,19 +8,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
 use super::{
+    amend,
     decide::{self, Step, Verdict},
-    facts::{Facts, Place, Sight, Subject, Trouble},
+    facts::{Facts, Place, Sight, Subject, Trace, Trouble},
     model_world::{POOLS, Stop, World},
+    say::Note,
     status::{self, OwnStatus},
     testing::{SETTLING, at, facts, trouble, wish},
 };
 use crate::{
     api::{Guest, GuestStatus},
-    provider::{Deletion, ErrorKind, Key, ObservedGuest, Power},
+    provider::{Deletion, ErrorKind, GuestWish, Key, ObservedGuest, Power},
 };
 
 /// One run of the controller, as `act` carries it out.
-struct Run<'w> {
+pub struct Run<'w> {
     world: &'w mut World,
     /// Which version of the object it knows.
     version: usize,
@@ -30,7 +32,7 @@ struct Run<'w> {
 }
 
 impl<'w> Run<'w> {
-    fn new(world: &'w mut World) -> Option<Self> {
+    pub fn new(world: &'w mut World) -> Option<Self> {
         let stale = usize::from(world.fault(4)).min(world.objects.len() - 1);
         let version = world.objects.len() - 1 - stale;
         let guest = world.objects[version].clone()?;
@@ -76,7 +78,7 @@ impl<'w> Run<'w> {
 
     fn take(&mut self, verdict: &Verdict) -> Result<(), Stop> {
         match &verdict.step {
-            Step::Rest | Step::Stop(..) => {
+            Step::Rest => {
                 self.write(&status::after(&self.facts, &verdict.say, None))?;
                 Err(Stop)
             }
@@ -107,15 +109,76 @@ impl<'w> Run<'w> {
                 self.answered(&verdict.step, answer)
             }
             Step::Erase(key) => self.erase(key),
-            other => unreachable!("{other:?}"),
+            Step::Stop(key, _) => {
+                self.write(&status::after(&self.facts, &verdict.say, None))?;
+                let answer = self.world.stop(self.pool(), key.incarnation)?;
+                self.answered(&verdict.step, answer)
+            }
+            Step::Amend(wish) => self.amend(verdict, wish),
+            Step::Release(key) => {
+                if self.is_old() {
+                    return Err(Stop);
+                }
+                self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
+                if self.world.release(self.pool(), key.incarnation)?.is_err() {
+                    return Err(Stop);
+                }
+                (self.facts.vm, self.facts.released, self.fresh) = (Sight::Absent, true, true);
+                Ok(())
+            }
+            Step::Clear(key, pool) => {
+                if self.is_old() {
+                    return Err(Stop);
+                }
+                let pool = POOLS.iter().position(|name| name == pool).unwrap();
+                if self.world.delete(pool, key, true)? != Ok(Deletion::Gone) {
+                    return Err(Stop);
+                }
+                self.facts.abandoned.retain(|(left, _)| left.incarnation != key.incarnation);
+                self.write(&status::cleared(&self.facts, &verdict.say, key.incarnation, None))
+            }
+            Step::Abandon => {
+                if self.world.fenced.is_some() {
+                    self.write(&status::abandoned(&self.facts, &verdict.say, None))?;
+                }
+                Err(Stop)
+            }
+            Step::ReadFirstBoot | Step::Adopt(..) | Step::Suspend(_) | Step::Migrate(..) => {
+                unreachable!("nobody wishes that here: {verdict:?}")
+            }
         }
     }
 
+    /// Whether the object was changed since it was read. Of a deleted one only the spec counts.
+    fn is_old(&self) -> bool {
+        let live = self.world.object();
+        let same_spec = live.is_some_and(|live| live.spec == self.guest.spec);
+        if self.facts.subject.deleting { !same_spec } else { self.version + 1 != self.world.objects.len() }
+    }
+
+    fn amend(&mut self, verdict: &Verdict, wish: &GuestWish) -> Result<(), Stop> {
+        self.write(&status::before_amendment(&self.facts, &verdict.say, wish.protected, None))?;
+        let answer = self.world.amend(self.pool(), wish.key.incarnation, wish.vcpus)?;
+        let done = match answer {
+            Ok(done) => done,
+            Err(kind) => return self.answered(&verdict.step, Err(kind)),
+        };
+        let note = if done { Note::Clear } else { Note::Set(amend::when_off(&self.facts, wish, "it runs")) };
+        let seen = self.world.find(self.pool(), wish.key.incarnation);
+        (self.facts.vm, self.fresh) = (seen.map_or(Sight::Absent, Sight::Known), true);
+        let say = verdict.say.clone().noting(|notes| notes.resize = note);
+        self.write(&status::amended(&self.facts, &say, wish.protected, None))
+    }
+
     fn erase(&mut self, key: &Key) -> Result<(), Stop> {
-        let deleting = self.facts.subject.deleting;
-        if !deleting && self.version + 1 != self.world.objects.len() {
+        // What was deleted, or is to be made anew elsewhere, may go though it has run.
+        let deleting = self.facts.subject.deleting || self.facts.subject.relocation().is_some();
+        if self.is_old() {
             return Err(Stop);
         }
+        let held = self.world.object().is_some_and(|guest| !guest.spec.holds.is_empty());
+        let ran = self.world.made.iter().any(|made| made.ran && made.pool == self.pool() && !made.released);
+        assert!(!(held && ran), "a VM that is held is being removed: {:#?}", self.world);
         self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
         match self.world.delete(self.pool(), key, deleting)? {
             Ok(Deletion::Gone) => {
@@ -155,17 +218,28 @@ fn gather(world: &mut World, guest: &Guest) -> Facts {
     let (place, sight) = match pool {
         None => (Place::Unbound, Sight::NotAsked),
         Some(pool) => {
-            let place = Place::Open { pool: POOLS[pool].into(), wish: Ok(wish(incarnation)), settling: SETTLING };
-            let silent = world.fault(5) == 1;
+            let wish = GuestWish { vcpus: world.vcpus, ..wish(incarnation) };
+            let place = Place::Open { pool: POOLS[pool].into(), wish: Ok(wish), settling: SETTLING };
+            let silent = world.fault(5) == 1 || world.fenced == Some(pool);
             let down = Trouble { retry_after: None, ..trouble(ErrorKind::Unavailable) };
             let seen = || world.find(pool, incarnation).map_or(Sight::Absent, Sight::Known);
             (place, if silent { Sight::Unknown(down) } else { seen() })
         }
     };
-    Facts { subject, place, now: at(world.now), ..facts(guest, sight) }
+    let abandoned = subject.status.abandoned.iter().map(|left| {
+        let there = POOLS.iter().position(|name| *name == left.pool).unwrap();
+        let trace = match (world.fenced == Some(there), world.find(there, left.incarnation)) {
+            (true, _) => Trace::Silent,
+            (false, Some(_)) => Trace::Seen,
+            (false, None) => Trace::Gone,
+        };
+        (left.clone(), trace)
+    });
+    let (abandoned, fenced) = (abandoned.collect(), pool.is_some() && world.fenced == pool);
+    Facts { subject, place, abandoned, fenced, now: at(world.now), ..facts(guest, sight) }
 }
 
-fn one_round(world: &mut World) {
+pub fn one_round(world: &mut World) {
     world.place();
     let killed = Run::new(world).is_some_and(|mut run| run.go().is_err());
     if killed && world.fault(3) == 1 {
@@ -175,7 +249,7 @@ fn one_round(world: &mut World) {
     world.check();
 }
 
-fn delete_object(world: &mut World) {
+pub fn delete_object(world: &mut World) {
     let Some(mut guest) = world.object().cloned() else { return };
     guest.metadata.deletion_timestamp = Some(Time(at(world.now)));
     world.objects.push(Some(guest));

@@ -22,6 +22,9 @@ pub struct Made {
     pub shows: i64,
     /// The operator that asked for it still lives.
     pub own: bool,
+    pub vcpus: u32,
+    /// It was given up as it is.
+    pub released: bool,
 }
 
 /// The operator was killed, or has nothing more to do now.
@@ -37,13 +40,22 @@ pub struct World {
     pub calm: bool,
     /// Which pool the scheduler likes better.
     pub liked: usize,
+    /// How many processors the guest is to have.
+    pub vcpus: u32,
+    /// The pool that is off, and fenced.
+    pub fenced: Option<usize>,
+    /// How often a VM that ran was stopped, and how often a restart was wished.
+    pub stops: usize,
+    pub restarts: usize,
 }
 
 impl World {
     pub fn new(faults: Vec<u8>, liked: usize) -> Self {
         let mut first = guest();
         (first.spec.binding, first.status) = (None, None);
-        Self { now: 0, objects: vec![Some(first)], made: Vec::new(), faults, calm: false, liked }
+        let (made, calm, vcpus, fenced) = (Vec::new(), false, 2, None);
+        let (stops, restarts) = (0, 0);
+        Self { now: 0, objects: vec![Some(first)], made, faults, calm, liked, vcpus, fenced, stops, restarts }
     }
 
     /// The next fault; 0 for none.
@@ -60,10 +72,10 @@ impl World {
     }
 
     pub fn find(&self, pool: usize, incarnation: u32) -> Option<ObservedGuest> {
-        let shown = self.there(pool).filter(|made| made.own || made.shows <= self.now);
+        let shown = self.there(pool).filter(|made| (made.own || made.shows <= self.now) && !made.released);
         let of = shown.filter(|made| made.incarnation == incarnation);
         let one = of.min_by_key(|made| made.stage == Stage::Incomplete)?;
-        Some(ObservedGuest { key: key(incarnation), stage: one.stage, ..vm(one.power) })
+        Some(ObservedGuest { key: key(incarnation), stage: one.stage, vcpus: Some(one.vcpus), ..vm(one.power) })
     }
 
     pub fn flying(&self, pool: usize) -> bool {
@@ -96,7 +108,9 @@ impl World {
             let stage = if !rents && fault == 6 { Stage::Incomplete } else { stage };
             let power = if rents { Power::Running } else { Power::Stopped };
             let shows = if rents { now + 40.max(late) } else { now + late };
-            self.made.push(Made { pool, incarnation, stage, power, ran: rents, lands: now + late, shows, own: true });
+            let (lands, vcpus) = (now + late, self.vcpus);
+            let (ran, own, released) = (rents, true, false);
+            self.made.push(Made { pool, incarnation, stage, power, ran, lands, shows, own, vcpus, released });
         }
         self.check();
         match fault {
@@ -138,7 +152,7 @@ impl World {
         let (now, all) = (self.now, self.made.len());
         let goes = |made: &Made| {
             let shown = made.lands <= now && (made.own || made.shows <= now);
-            made.pool == pool && made.incarnation <= key.incarnation && shown
+            made.pool == pool && made.incarnation <= key.incarnation && shown && !made.released
         };
         assert!(
             deleted || !self.made.iter().any(|made| goes(made) && made.ran),
@@ -156,8 +170,108 @@ impl World {
 
     /// What must hold at every moment.
     pub fn check(&self) {
-        let finished = |made: &&Made| made.lands <= self.now && made.stage == Stage::Complete;
+        let status = self.object().and_then(|guest| guest.status.clone()).unwrap_or_default();
+        let given_up = |made: &Made| status.abandoned.iter().any(|left| left.incarnation == made.incarnation);
+        let finished =
+            |made: &&Made| made.lands <= self.now && made.stage == Stage::Complete && !made.released && !given_up(made);
         assert!(self.made.iter().filter(finished).count() <= 1, "two VMs of one guest: {self:#?}");
+        let on = |made: &&Made| made.power == Power::Running && !made.released;
+        assert!(self.made.iter().filter(on).count() <= 1, "two VMs of one guest run: {self:#?}");
+    }
+
+    /// The VM that is there and complete.
+    fn complete(&mut self, pool: usize, incarnation: u32) -> Option<&mut Made> {
+        let now = self.now;
+        let here = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation && made.lands <= now;
+        self.made.iter_mut().filter(here).find(|made| made.stage == Stage::Complete && !made.released)
+    }
+
+    pub fn stop(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
+        let fault = self.fault(6);
+        match fault {
+            1 => return Err(Stop),
+            2 | 3 => return Ok(Err(ErrorKind::Unavailable)),
+            _ => {}
+        }
+        let Some(made) = self.complete(pool, incarnation) else { return Ok(Err(ErrorKind::NotFound)) };
+        let ran = made.power == Power::Running;
+        made.power = Power::Stopped;
+        self.stops += usize::from(ran);
+        match fault {
+            4 => Err(Stop),
+            5 => Ok(Err(ErrorKind::UnknownOutcome)),
+            _ => Ok(self.find(pool, incarnation).ok_or(ErrorKind::Unavailable)),
+        }
+    }
+
+    /// A running VM takes no other size.
+    pub fn amend(&mut self, pool: usize, incarnation: u32, vcpus: u32) -> Result<Result<bool, ErrorKind>, Stop> {
+        let fault = self.fault(6);
+        match fault {
+            1 => return Err(Stop),
+            2 => return Ok(Err(ErrorKind::Unavailable)),
+            3 => return Ok(Err(ErrorKind::Capacity)),
+            _ => {}
+        }
+        let Some(made) = self.complete(pool, incarnation) else { return Ok(Err(ErrorKind::NotFound)) };
+        let off = made.power == Power::Stopped;
+        if off {
+            made.vcpus = vcpus;
+        }
+        if fault == 4 { Err(Stop) } else { Ok(Ok(off)) }
+    }
+
+    pub fn release(&mut self, pool: usize, incarnation: u32) -> Result<Result<(), ErrorKind>, Stop> {
+        let fault = self.fault(6);
+        match fault {
+            1 => return Err(Stop),
+            2 => return Ok(Err(ErrorKind::Unavailable)),
+            _ => {}
+        }
+        if let Some(made) = self.complete(pool, incarnation) {
+            made.released = true;
+        }
+        if fault == 4 { Err(Stop) } else { Ok(Ok(())) }
+    }
+
+    /// A pool's hosts are switched off: what was asked for and not heard yet never will be.
+    pub fn fence(&mut self, pool: usize) {
+        if self.fenced.is_none() {
+            self.fenced = Some(pool);
+            let now = self.now;
+            self.made.retain(|made| made.pool != pool || made.lands <= now);
+            self.made.iter_mut().filter(|made| made.pool == pool && made.power == Power::Running).for_each(|made| {
+                made.power = Power::Stopped;
+            });
+        }
+    }
+
+    /// They are on again.
+    pub fn unfence(&mut self) {
+        self.fenced = None;
+    }
+
+    pub fn was_given_up(&self, one: &Made) -> bool {
+        let given_up = |guest: &Guest| {
+            let status = guest.status.as_ref();
+            status.is_some_and(|status| status.abandoned.iter().any(|left| left.incarnation == one.incarnation))
+        };
+        self.objects.iter().flatten().any(given_up)
+    }
+
+    pub fn is_there(&self, one: &Made) -> bool {
+        self.made.iter().any(|made| (made.pool, made.incarnation) == (one.pool, one.incarnation))
+    }
+
+    /// How often a VM may have been stopped at most: for each wish, again for an operator that had an old one before it,
+    /// and for each VM that its provider switched on by making it.
+    pub fn may_stop(&self) -> usize {
+        let asked = self.objects.windows(2).filter(|two| match (&two[0], &two[1]) {
+            (Some(old), Some(new)) => old.spec.template.power_state != new.spec.template.power_state,
+            _ => false,
+        });
+        let vms = self.objects.iter().flatten().map(Guest::incarnation).max().unwrap_or_default();
+        2 * (self.restarts + asked.count()) + vms as usize
     }
 
     /// Time goes on; what was heard late lands, drivers tidy up.

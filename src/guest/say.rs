@@ -260,3 +260,12 @@ pub(super) fn held(subject: &Subject) -> Say {
     );
     stuck(Phase::Deleting, "Held", &message)
 }
+
+/// An earlier VM of the guest is in the way, and is to be kept.
+pub(super) fn earlier_kept(subject: &Subject, pool: &str) -> Say {
+    let why = format!(
+        "an earlier VM of this guest is in {pool} and is to be kept: save what is needed, remove it there, and this guest \
+         goes on"
+    );
+    stalled(subject, "EarlierVmKept", &why)
+}

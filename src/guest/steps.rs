@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::{Api, ResourceExt as _, runtime::controller::Action};
+use kube::{Api, ResourceExt as _, api::ListParams, runtime::controller::Action};
 use tracing::info;
 
 use super::{
@@ -195,8 +195,10 @@ impl Run<'_> {
             return Ok(Progress::Rest(Action::requeue(REMOVAL)));
         };
         let pools: Api<CloudPool> = Api::all(self.context.client.clone());
-        let live = call(format!("read CloudPool {pool}"), pools.get(&pool)).await?;
-        if !live.spec.fenced {
+        // The operator has the right to list them, not to get one.
+        let only = ListParams::default().fields(&format!("metadata.name={pool}"));
+        let live = call(format!("read CloudPool {pool}"), pools.list(&only)).await?;
+        if !live.items.iter().any(|live| live.spec.fenced) {
             return Ok(Progress::Rest(Action::requeue(REMOVAL)));
         }
         self.write(status::abandoned(&self.facts, &verdict.say, self.generation())).await?;

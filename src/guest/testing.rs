@@ -148,6 +148,7 @@ pub fn facts(guest: &Guest, vm: Sight) -> Facts {
         place: open(),
         vm,
         first_boot: FirstBootSight::NotRead,
+        type_size: None,
         fenced: false,
         target: None,
         abandoned: Vec::new(),

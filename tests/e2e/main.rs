@@ -7,6 +7,7 @@ mod drift;
 mod idle;
 mod killed;
 mod leaders;
+mod lifecycle;
 mod lodging;
 mod metrics;
 mod refused;

@@ -84,6 +84,11 @@ impl Stack {
     /// Starts all three, installs the kinds, and makes the Secrets. The Xen pool has two hosts with room for two guests
     /// of 2 GiB each.
     pub fn start() -> Self {
+        Self::start_with(&["--hosts", "2", "--host-memory", "8GiB"])
+    }
+
+    /// The same with another Xen pool.
+    pub fn start_with(pool: &[&str]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("innkeeper-e2e-").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
@@ -99,8 +104,8 @@ impl Stack {
             launch(
                 folder.path(),
                 &simulator(),
-                &["--port", "0", "--state-file", &at("xapi.json"), "--hosts", "2", "--host-memory", "8GiB"],
-                &["--password", PASSWORD],
+                &["--port", "0", "--state-file", &at("xapi.json"), "--password", PASSWORD],
+                pool,
             ),
             launch(
                 folder.path(),
@@ -148,15 +153,16 @@ impl Stack {
 
     /// Applies the files of `examples/`, with the addresses here.
     pub fn apply_examples(&self) {
-        for file in ["01-xen-london", "02-ec2-ireland", "03-web"] {
-            let text = std::fs::read_to_string(format!("{}/examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
-            let text = text
-                .replace("https://xapi.example.internal", self.xapi["url"].as_str().unwrap())
-                .replace(&["00"; 32].join(":"), self.xapi["fingerprint"].as_str().unwrap())
-                .replace("http://ec2.example.internal", self.ec2["url"].as_str().unwrap())
-                .replace("after: 5s", "after: 1s");
-            self.apply(&text);
-        }
+        ["01-xen-london", "02-ec2-ireland", "03-web"].iter().for_each(|file| self.apply(&self.example(file)));
+    }
+
+    /// A file of `examples/`, with the addresses here.
+    pub fn example(&self, file: &str) -> String {
+        let text = std::fs::read_to_string(format!("{}/examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        text.replace("https://xapi.example.internal", self.xapi["url"].as_str().unwrap())
+            .replace(&["00"; 32].join(":"), self.xapi["fingerprint"].as_str().unwrap())
+            .replace("http://ec2.example.internal", self.ec2["url"].as_str().unwrap())
+            .replace("after: 5s", "after: 1s")
     }
 
     /// Applies a manifest.

@@ -116,12 +116,49 @@ impl Truth {
             .map(|url| self.read(url).as_array().unwrap().iter().map(parse).collect())
     }
 
+    /// Disks on the Xen pool that were not there before any guest.
+    pub fn disks(&self) -> usize {
+        self.all_disks().difference(&self.disks).count()
+    }
+
+    /// What happened on the Xen pool.
+    pub fn history(&self) -> Vec<Value> {
+        self.read(format!("{}/history", self.admin)).as_array().unwrap().clone()
+    }
+
+    fn tell(&self, method: reqwest::Method, path: &str, body: &Value) {
+        let request =
+            self.http.request(method, format!("{}{path}", self.admin)).header("content-type", "application/json");
+        self.block_on(async { request.body(body.to_string()).send().await.unwrap().error_for_status().unwrap() });
+    }
+
+    /// Makes the Xen pool fail.
+    pub fn fault(&self, fault: &Value) {
+        self.tell(reqwest::Method::POST, "/faults", fault);
+    }
+
+    /// How often it has failed since it was last calm.
+    pub fn struck(&self) -> u64 {
+        let faults = self.read(format!("{}/faults", self.admin));
+        faults.as_array().unwrap().iter().filter_map(|fault| fault["struck"].as_u64()).sum()
+    }
+
+    /// It fails no more.
+    pub fn calm(&self) {
+        self.tell(reqwest::Method::DELETE, "/faults", &Value::Null);
+    }
+
+    /// Sets a knob of the Xen pool.
+    pub fn knob(&self, name: &str, value: &Value) {
+        self.tell(reqwest::Method::PATCH, "/knobs", &serde_json::json!({ name: value }));
+    }
+
     /// For each guest's name, the VMs and instances that ever ran under it; and VMs that ever ran twice at a time.
     pub fn ever_ran(&self) -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
-        let history = self.read(format!("{}/history", self.admin));
+        let history = self.history();
         let mut ran: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut twice = Vec::new();
-        for entry in history.as_array().unwrap() {
+        for entry in &history {
             let text = |field: &str| entry[field].as_str().unwrap().to_owned();
             if entry["event"] == "start" && entry["class"] == "VM" {
                 ran.entry(text("name")).or_default().insert(text("uuid"));
