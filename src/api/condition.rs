@@ -28,6 +28,10 @@ pub enum Kind {
     InSync,
     /// The pool has VMs of ours that belong to no Guest. Present only while it has.
     OrphansFound,
+    /// The credentials permit all that guests need. Present only while they do not.
+    PermissionsComplete,
+    /// The provider allows the account no more of something. Present only while it does not.
+    QuotaExceeded,
 }
 
 /// Is it so?

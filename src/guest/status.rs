@@ -57,8 +57,9 @@ pub struct OwnStatus {
 /// The conditions that this controller owns.
 const OWN: [Kind; 6] = [Kind::Ready, Kind::Reconciling, Kind::Stalled, Kind::Resized, Kind::Relocated, Kind::InSync];
 
-/// How long a pool that rents out types and had no room is not asked again by the same guest.
-const REFUSAL_OF_TYPES: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// How long a pool that rents out types and had no room is not asked again by the same guest: until the pool's status says
+/// which of them is set aside. Then another type, or zone, is tried there.
+const REFUSAL_OF_TYPES: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 /// The same for a pool of hosts: its inventory soon shows the scheduler what the refusal was about.
 const REFUSAL_OF_HOSTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 

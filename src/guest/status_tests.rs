@@ -153,7 +153,7 @@ fn a_refusal_is_kept_for_some_minutes_and_excludes_the_pool() {
     let second = later(super::super::testing::facts(&guest, Sight::Absent), 100);
     let own = renewed(&second, &decide(&second).say, Some(3));
     assert_eq!((own.incarnation, own.refusals.len()), (Some(4), 1));
-    assert_eq!(own.refusals[0].until.0, at(100) + SignedDuration::from_mins(5));
+    assert_eq!(own.refusals[0].until.0, at(100) + SignedDuration::from_secs(10));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::facts::Trouble;
 use crate::{
-    api::cloud_pool::{ProviderSpec, SecretReference, XapiSpec},
+    api::cloud_pool::{CloudPoolSpec, ProviderSpec, SecretReference, XapiSpec},
     provider::{ErrorKind, Owner, Provider, ProviderError, xapi::XapiConfig},
     runtime::{call, chain},
 };
@@ -100,6 +100,30 @@ pub(crate) struct Connection<'a> {
     pub caller: &'a str,
     /// The provider's own id of the pool as it was last seen. Another pool behind the same address is not driven.
     pub expected_id: Option<&'a str>,
+    /// What is wanted of the provider's catalogue of types, where it has one and it is to be used.
+    pub catalogue: Option<&'a Catalogue>,
+    /// An image of the pool, for asking whether it may be used.
+    pub image: Option<&'a str>,
+}
+
+/// What is wanted of a provider's catalogue of types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Catalogue {
+    /// Families of types. Empty: the usual ones.
+    pub families: Vec<String>,
+    /// The provider's ids of the networks that guests can be in.
+    pub networks: Vec<String>,
+}
+
+impl Catalogue {
+    /// What a pool wants; `None` where its types are written down.
+    pub(crate) fn of(spec: &CloudPoolSpec) -> Option<Self> {
+        let paid = spec.pricing.pay_per_use.as_ref().filter(|paid| paid.from_catalogue())?;
+        Some(Self {
+            families: paid.families.iter().map(|name| name.0.clone()).collect(),
+            networks: spec.networks.iter().map(|network| network.provider_id.clone()).collect(),
+        })
+    }
 }
 
 /// Opens the connection.
@@ -182,7 +206,7 @@ mod ec2 {
     use super::{Connection, Trouble, failed, invalid};
     use crate::{
         api::cloud_pool::Ec2Spec,
-        provider::ec2::{Credentials, Ec2Config, Ec2Provider},
+        provider::ec2::{Credentials, Ec2Config, Ec2Provider, Wanted},
     };
 
     pub(super) async fn connect(spec: &Ec2Spec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
@@ -202,6 +226,10 @@ mod ec2 {
             caller: Some(made.caller.to_owned()),
             security_groups: spec.security_groups.clone(),
             default_subnet: spec.subnet.clone(),
+            usual_image: made.image.map(str::to_owned),
+            catalogue: made
+                .catalogue
+                .map(|wanted| Wanted { families: wanted.families.clone(), subnets: wanted.networks.clone() }),
             ..Ec2Config::new(&spec.region, credentials, made.owner.clone())
         };
         let provider = Ec2Provider::connect(config).await.map_err(|error| failed(&error))?;

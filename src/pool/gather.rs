@@ -37,8 +37,7 @@ pub(super) async fn gather(pool: &CloudPool, context: &Context) -> (Facts, Optio
 
 async fn open(pool: &CloudPool, context: &Context) -> Result<Arc<dyn Provider>, Trouble> {
     let secrets = connect::secrets(&context.client, &pool.spec.provider).await;
-    let known = pool.status.as_ref().and_then(|status| status.provider.as_ref()?.id.as_deref());
-    context.links.open(&pool.name_any(), &pool.spec.provider, secrets, &context.owner, known).await
+    context.links.open(pool, secrets, &context.owner).await
 }
 
 /// The VMs first and the Guests after: a Guest is in our store before its VM is made.

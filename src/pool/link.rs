@@ -8,12 +8,12 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use kube::runtime::reflector::ObjectRef;
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tracing::info;
 
 use super::{
-    connect::{self, Connection, Secrets},
+    connect::{self, Catalogue, Connection, Secrets},
     facts::Trouble,
 };
 use crate::{
@@ -36,9 +36,12 @@ pub struct Links {
     refused: Mutex<HashMap<String, Refused>>,
 }
 
+/// What a connection was made from: another one means another connection.
+type MadeFrom = (ProviderSpec, Secrets, Option<Catalogue>);
+
 /// Connecting failed: with the same credentials it is not tried again at once, whatever asks for a look at the pool.
 struct Refused {
-    made_from: (ProviderSpec, Secrets),
+    made_from: MadeFrom,
     trouble: Trouble,
     until: Instant,
 }
@@ -52,7 +55,7 @@ fn pause(trouble: &Trouble) -> Duration {
 }
 
 struct Link {
-    made_from: (ProviderSpec, Secrets),
+    made_from: MadeFrom,
     provider: Arc<dyn Provider>,
     forwarding: JoinHandle<()>,
 }
@@ -83,12 +86,12 @@ impl Links {
     /// connection is kept: guests must be able to leave a pool whose Secret was deleted first.
     pub(super) async fn open(
         &self,
-        pool: &str,
-        spec: &ProviderSpec,
+        wished: &CloudPool,
         secrets: Result<Secrets, Trouble>,
         owner: &Owner,
-        expected_id: Option<&str>,
     ) -> Result<Arc<dyn Provider>, Trouble> {
+        let (name, spec) = (wished.name_any(), &wished.spec.provider);
+        let pool = name.as_str();
         // Not held while connecting: a pool that does not answer must not hold up the others. Each pool has one run at a
         // time, so nobody else opens or cuts this one meanwhile.
         let known = self.open.lock().await.get(pool).map(|link| (link.made_from.clone(), Arc::clone(&link.provider)));
@@ -97,12 +100,19 @@ impl Links {
             (Err(_), Some((made_from, _))) if made_from.0 == *spec => made_from.1.clone(),
             (Err(trouble), _) => return Err(self.failed(pool, known.is_some(), trouble)),
         };
-        let made_from = (spec.clone(), secrets);
+        let made_from = (spec.clone(), secrets, Catalogue::of(&wished.spec));
         if let Some((_, provider)) = known.as_ref().filter(|(old, _)| *old == made_from) {
             return Ok(Arc::clone(provider));
         }
         let caller = self.observer.mandate.signature();
-        let connection = Connection { secrets: &made_from.1, owner, caller: &caller, expected_id };
+        let connection = Connection {
+            secrets: &made_from.1,
+            owner,
+            caller: &caller,
+            expected_id: wished.status.as_ref().and_then(|status| status.provider.as_ref()?.id.as_deref()),
+            catalogue: made_from.2.as_ref(),
+            image: wished.spec.images.first().map(|image| image.provider_id.as_str()),
+        };
         if let Some(trouble) = self.recently_refused(pool, &made_from).await {
             return Err(self.failed(pool, known.is_some(), trouble));
         }
@@ -132,7 +142,7 @@ impl Links {
         Ok(provider)
     }
 
-    async fn recently_refused(&self, pool: &str, made_from: &(ProviderSpec, Secrets)) -> Option<Trouble> {
+    async fn recently_refused(&self, pool: &str, made_from: &MadeFrom) -> Option<Trouble> {
         let refused = self.refused.lock().await;
         let last = refused.get(pool).filter(|last| last.until > Instant::now() && last.made_from == *made_from)?;
         Some(last.trouble.clone())

@@ -1,6 +1,6 @@
 //! A pool's status. Pure; written only when it differs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -9,10 +9,11 @@ use crate::{
     api::{
         CloudPool, CloudPoolStatus,
         condition::{self, Claim, Kind},
-        pool_status::{HostStatus, OverheadStatus, ProviderStatus, SetAside},
+        money::Money,
+        pool_status::{HostStatus, OfferingStatus, OverheadStatus, ProviderStatus, SetAside},
         quantity::Bytes,
     },
-    provider::{ErrorKind, HostInventory, Inventory, OfferingAside},
+    provider::{ErrorKind, HostInventory, Inventory, Missing, OfferingAside, OfferingFact},
     runtime::events::News,
 };
 
@@ -33,6 +34,15 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
         Some(found) => claims.push(Claim::yes(Kind::OrphansFound, "NoGuest", orphans::summary(found))),
         None => claims.extend(condition::find(&old.conditions, Kind::OrphansFound).map(as_before)),
     }
+    match &facts.inventory {
+        Ok(inventory) if inventory.missing.is_empty() => {}
+        Ok(inventory) => claims.push(permissions(&inventory.missing)),
+        Err(_) => {
+            let old = condition::find(&old.conditions, Kind::PermissionsComplete);
+            claims.extend(old.map(|old| Claim::no(Kind::PermissionsComplete, &*old.reason, &*old.message)));
+        }
+    }
+    claims.extend(quota(&facts.set_aside));
     let conditions = condition::merge(&old.conditions, &claims, pool.metadata.generation, facts.now);
     let mut status = match &facts.inventory {
         Ok(inventory) => known(pool, inventory, &facts.bound),
@@ -43,6 +53,9 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     status.observed_generation = pool.metadata.generation;
     status.guests = guests;
     status.conditions = conditions;
+    if let Ok(inventory) = &facts.inventory {
+        status.offerings = offerings(pool, inventory);
+    }
     status.set_aside = set_aside(&old_aside, facts);
     status.orphans = match &facts.orphans {
         Some(found) => orphans::listed(found),
@@ -70,6 +83,77 @@ fn set_aside(old: &[SetAside], facts: &Facts) -> Vec<SetAside> {
         }
     };
     facts.set_aside.iter().map(entry).collect()
+}
+
+/// What is not permitted, each with what cannot be done without it.
+fn permissions(missing: &[Missing]) -> Claim {
+    let each: Vec<String> = missing.iter().map(|one| format!("{}: {}", one.what, one.why)).collect();
+    Claim::no(Kind::PermissionsComplete, "PermissionsMissing", each.join(". "))
+}
+
+/// The provider's codes for something of which the account may have no more.
+const QUOTAS: [(&str, &str); 5] = [
+    ("VcpuLimitExceeded", "vCPUs of this kind of type"),
+    ("InstanceLimitExceeded", "instances"),
+    ("MaxSpotInstanceCountExceeded", "spot instances"),
+    ("NetworkInterfaceLimitExceeded", "network interfaces"),
+    ("VolumeLimitExceeded", "volumes"),
+];
+
+/// A quota that a launch met. Types that met it are put aside until one is launched again, or for a time.
+fn quota(set_aside: &[OfferingAside]) -> Option<Claim> {
+    let (code, of_what) = QUOTAS.iter().find(|(code, _)| set_aside.iter().any(|aside| aside.code == *code))?;
+    let mut types: Vec<&str> =
+        set_aside.iter().filter(|aside| aside.code == *code).map(|aside| aside.instance_type.as_str()).collect();
+    types.sort_unstable();
+    types.dedup();
+    let message = format!(
+        "the account may have no more {of_what} ({code}, met with {}): ask the provider for a higher quota, or remove \
+         something; other types are tried meanwhile",
+        types.join(", ")
+    );
+    Some(Claim::yes(Kind::QuotaExceeded, *code, message))
+}
+
+/// How many offerings a status holds. A choice needs few, and an object must stay small.
+const OFFERINGS: usize = 512;
+
+/// What can be rented, where that comes from the provider's catalogue: its types, those that the pool itself lists in
+/// place of or beside them, without those of which no price is known; the cheapest.
+fn offerings(pool: &CloudPool, inventory: &Inventory) -> Vec<OfferingStatus> {
+    let paid = pool.spec.pricing.pay_per_use.as_ref().filter(|paid| paid.from_catalogue());
+    let Some(paid) = paid else { return Vec::new() };
+    let in_currency =
+        |price: Option<Money>| price.filter(|money| money.currency == paid.currency).map(|one| one.amount);
+    let fact = |fact: &OfferingFact| {
+        let row = OfferingStatus {
+            instance_type: fact.instance_type.clone(),
+            vcpus: fact.vcpus,
+            memory: fact.memory,
+            zones: fact.zones.clone(),
+            hourly: in_currency(fact.hourly)?,
+            spot_hourly: in_currency(fact.spot_hourly),
+        };
+        Some((row.instance_type.clone(), row))
+    };
+    let mut rows: BTreeMap<String, OfferingStatus> = inventory.offerings.iter().filter_map(fact).collect();
+    for own in &paid.instance_types {
+        let known = inventory.offerings.iter().find(|fact| fact.instance_type == own.name);
+        let row = OfferingStatus {
+            instance_type: own.name.clone(),
+            vcpus: own.vcpus,
+            memory: own.memory,
+            zones: known.map(|fact| fact.zones.clone()).unwrap_or_default(),
+            hourly: own.hourly,
+            spot_hourly: own.spot_hourly.or_else(|| in_currency(known?.spot_hourly)),
+        };
+        rows.insert(own.name.clone(), row);
+    }
+    let mut rows: Vec<OfferingStatus> = rows.into_values().collect();
+    // By name among equals, as they come from the map.
+    rows.sort_by_key(|row| row.hourly);
+    rows.truncate(OFFERINGS);
+    rows
 }
 
 fn kind(pool: &CloudPool) -> String {

@@ -210,3 +210,103 @@ fn types_without_room_keep_their_time_while_it_is_about_the_same() {
     facts.set_aside.clear();
     assert!(status(&pool, &facts).set_aside.is_empty());
 }
+
+fn catalogue_pool() -> CloudPool {
+    let mut pool = pool();
+    pool.spec.pricing = serde_json::from_value(json!({ "payPerUse": {
+        "currency": "USD",
+        "source": "Catalogue",
+        "instanceTypes": [
+            { "name": "m7i.large", "vcpus": 2, "memory": "8Gi", "hourly": "0.05" },
+            { "name": "own.large", "vcpus": 4, "memory": "8Gi", "hourly": "0.2", "spotHourly": "0.1" },
+        ],
+    }}))
+    .unwrap();
+    pool
+}
+
+fn offering(name: &str, price: Option<&str>, spot: Option<&str>) -> OfferingFact {
+    let money = |text: &str| Money { amount: text.parse().unwrap(), currency: "USD".parse().unwrap() };
+    OfferingFact {
+        instance_type: name.into(),
+        vcpus: 2,
+        memory: gib(8),
+        zones: vec!["a".into(), "b".into()],
+        hourly: price.map(money),
+        spot_hourly: spot.map(money),
+    }
+}
+
+#[test]
+fn offerings_are_the_catalogues_with_the_pools_own_prices() {
+    let mut inventory = inventory();
+    inventory.offerings = vec![
+        offering("c7i.large", Some("0.09"), None),
+        offering("m7i.large", Some("0.1"), Some("0.03")),
+        offering("x9.large", None, Some("0.3")),
+    ];
+    let pool = catalogue_pool();
+    let status = status(&pool, &facts(Ok(inventory.clone())));
+    let rows: Vec<_> = status
+        .offerings
+        .iter()
+        .map(|row| {
+            let spot = row.spot_hourly.map(|amount| amount.to_string());
+            (row.instance_type.as_str(), row.zones.len(), row.hourly.to_string(), spot)
+        })
+        .collect();
+    let own = |text: &str| text.to_owned();
+    assert_eq!(
+        rows,
+        [
+            ("m7i.large", 2, own("0.05"), Some(own("0.03"))),
+            ("c7i.large", 2, own("0.09"), None),
+            ("own.large", 0, own("0.2"), Some(own("0.1"))),
+        ]
+    );
+    let silent = down(ErrorKind::Unavailable);
+    assert_eq!(super::status(&with_spec(&pool, status.clone()), &silent).offerings, status.offerings, "still the best");
+    let written = super::status(&super::tests::pool(), &facts(Ok(inventory.clone())));
+    assert_eq!(written.offerings, [], "a written table stands in the spec");
+    inventory.offerings = (0..900).map(|n| offering(&format!("t{n:03}.large"), Some("0.3"), None)).collect();
+    assert_eq!(super::status(&pool, &facts(Ok(inventory))).offerings.len(), 512);
+}
+
+fn with_spec(pool: &CloudPool, status: CloudPoolStatus) -> CloudPool {
+    CloudPool { status: Some(status), ..pool.clone() }
+}
+
+#[test]
+fn what_is_not_permitted_is_a_condition_while_it_is_not() {
+    let mut inventory = inventory();
+    inventory.missing = vec![Missing {
+        what: "ec2:StopInstances".into(),
+        why: "guests cannot be stopped; add it to the policy".into(),
+    }];
+    let told = status(&pool(), &facts(Ok(inventory)));
+    let (status, reason, message) = says(&told, Kind::PermissionsComplete);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "PermissionsMissing"));
+    assert_eq!(message, "ec2:StopInstances: guests cannot be stopped; add it to the policy");
+    assert_eq!(says(&told, Kind::Ready).0, "True", "what it permits can be used");
+    let silent = super::status(&with(told.clone()), &down(ErrorKind::Unavailable));
+    assert!(has(&silent, Kind::PermissionsComplete), "nothing new is known");
+    assert!(!has(&super::status(&with(told), &facts(Ok(super::tests::inventory()))), Kind::PermissionsComplete));
+}
+
+#[test]
+fn a_quota_is_a_condition_until_something_is_launched() {
+    let aside = |name: &str, code: &str| OfferingAside {
+        instance_type: name.into(),
+        zone: None,
+        spot: false,
+        remaining: std::time::Duration::from_mins(3),
+        code: code.into(),
+    };
+    let mut facts = facts(Ok(inventory()));
+    facts.set_aside = vec![aside("t3.small", "InsufficientInstanceCapacity")];
+    assert!(!has(&status(&pool(), &facts), Kind::QuotaExceeded), "that is no quota");
+    facts.set_aside.extend([aside("t3.large", "VcpuLimitExceeded"), aside("m7i.large", "VcpuLimitExceeded")]);
+    let (is, reason, message) = says(&status(&pool(), &facts), Kind::QuotaExceeded);
+    assert_eq!((is.as_str(), reason.as_str()), ("True", "VcpuLimitExceeded"));
+    assert!(message.contains("no more vCPUs") && message.contains("m7i.large, t3.large"), "{message}");
+}

@@ -1,5 +1,6 @@
 //! EC2: the driver before the fault proxy before a mended moto.
 
+mod market;
 mod moto;
 mod own;
 mod policy;
@@ -169,6 +170,7 @@ impl Ec2World {
                 moving: Duration::from_millis(200),
                 slow: Duration::from_millis(500),
                 volumes: Duration::from_secs(2),
+                lively: Duration::from_secs(20),
             },
             page_size: PAGE,
             ..Ec2Config::new(moto::REGION, credentials, connect.owner)
@@ -190,19 +192,31 @@ impl Ec2World {
     }
 
     async fn launch(&self, wish: &GuestWish, token: &str, tags: &[(&str, &str)]) -> String {
-        self.launch_some(wish, token, 1, tags).await.swap_remove(0)
+        self.launch_some(wish, token, 1, tags, &[ResourceType::Instance]).await.swap_remove(0)
     }
 
     async fn launch_many(&self, wish: &GuestWish, count: i32, tags: &[(&str, &str)]) {
-        let launched = self.launch_some(wish, &format!("{}-1-many", wish.key.guest), count, tags).await;
+        let token = format!("{}-1-many", wish.key.guest);
+        let kinds = [ResourceType::Instance, ResourceType::Volume];
+        let launched = self.launch_some(wish, &token, count, tags, &kinds).await;
         assert_eq!(launched.len(), usize::try_from(count).unwrap());
     }
 
-    async fn launch_some(&self, wish: &GuestWish, token: &str, count: i32, tags: &[(&str, &str)]) -> Vec<String> {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
-        let tags = TagSpecification::builder().resource_type(ResourceType::Instance).set_tags(Some(tags)).build();
+    async fn launch_some(
+        &self,
+        wish: &GuestWish,
+        token: &str,
+        count: i32,
+        tags: &[(&str, &str)],
+        kinds: &[ResourceType],
+    ) -> Vec<String> {
+        let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
+        let tagged = |kind: &ResourceType| {
+            TagSpecification::builder().resource_type(kind.clone()).set_tags(Some(tags.clone())).build()
+        };
         let launch = self.direct.run_instances().image_id(&wish.image).instance_type("t3.small".into());
-        let launch = launch.min_count(count).max_count(count).client_token(token).tag_specifications(tags);
+        let launch = launch.min_count(count).max_count(count).client_token(token);
+        let launch = launch.set_tag_specifications(Some(kinds.iter().map(tagged).collect()));
         let reply = launch.send().await.unwrap();
         reply.instances().iter().filter_map(|one| one.instance_id()).map(str::to_owned).collect()
     }

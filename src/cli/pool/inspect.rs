@@ -230,7 +230,14 @@ async fn of_cluster(args: &InspectArgs, name: &str) -> Result<(), InspectError> 
     let secrets = connect::secrets(&client, spec).await.map_err(trouble)?;
     let cluster = cluster_uid(&client).await;
     let owner = cluster.clone().unwrap_or(Owner(String::new()));
-    let connection = Connection { secrets: &secrets, owner: &owner, caller: "innkeeper-cli", expected_id: None };
+    let connection = Connection {
+        secrets: &secrets,
+        owner: &owner,
+        caller: "innkeeper-cli",
+        expected_id: None,
+        catalogue: None,
+        image: None,
+    };
     if let Some(xapi) = &spec.xapi {
         let config = connect::xapi_config(xapi, &connection).map_err(trouble)?;
         return show_survey(args, &config, cluster.as_ref()).await;

@@ -17,7 +17,11 @@ pub enum Action {
     DeleteTags,
     DeleteVolume,
     DescribeImages,
+    DescribeInstanceTypeOfferings,
+    DescribeInstanceTypes,
     DescribeInstances,
+    DescribeSpotPriceHistory,
+    DescribeSubnets,
     DescribeVolumes,
     ModifyInstanceAttribute,
     ModifyVolume,
@@ -36,7 +40,13 @@ impl Action {
 
     pub(super) const fn class(self) -> Class {
         match self {
-            Self::DescribeImages | Self::DescribeInstances | Self::DescribeVolumes => Class::Describe,
+            Self::DescribeImages
+            | Self::DescribeInstanceTypeOfferings
+            | Self::DescribeInstanceTypes
+            | Self::DescribeInstances
+            | Self::DescribeSpotPriceHistory
+            | Self::DescribeSubnets
+            | Self::DescribeVolumes => Class::Describe,
             Self::RunInstances => Class::Run,
             Self::TerminateInstances => Class::Terminate,
             Self::CreateTags | Self::DeleteTags => Class::Tags,

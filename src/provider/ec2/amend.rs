@@ -3,8 +3,6 @@
 //! Each call may be the last before a crash. A volume carries the guest's tags and its disk's name from the call that
 //! makes it, and its client token is that of this disk: the next run finds it, attached or not, and goes on.
 
-use std::collections::BTreeMap;
-
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification,
     InstanceBlockDeviceMappingSpecification, ResourceType, Tag, TagSpecification, Volume, VolumeType,
@@ -29,11 +27,10 @@ const COOLING: std::time::Duration = std::time::Duration::from_mins(30);
 /// Does all that can be done now.
 pub(super) async fn amend(core: &Core, wish: &GuestWish) -> Result<Amendment> {
     let deadline = Instant::now() + core.config.deadline;
-    let mut grown = BTreeMap::new();
     loop {
         let seen = core.existing(ACT, &wish.key).await?;
         let volumes = volumes(core, &seen).await?;
-        let outlook = alter::outlook(wish, &seen, &volumes, &grown);
+        let outlook = alter::outlook(wish, &seen, &volumes, &core.accepted());
         let waits = outlook.now.iter().find_map(waiting);
         let mut refused = None;
         let mut acted = false;
@@ -43,9 +40,6 @@ pub(super) async fn amend(core: &Core, wish: &GuestWish) -> Result<Amendment> {
                 // One disk that cannot grow yet does not hold up the others.
                 Err(error) if matches!(step, Step::Grow { .. }) => drop(refused.get_or_insert(error)),
                 Err(error) => return Err(error),
-            }
-            if let Step::Grow { volume, gib, .. } = step {
-                grown.insert(volume.clone(), *gib);
             }
         }
         if let Some(error) = refused {
@@ -101,7 +95,7 @@ async fn grow(core: &Core, volume: &str, disk: &str, gib: i32) -> Result<()> {
     let send = || core.api.ec2().modify_volume().volume_id(volume).size(gib).send();
     match core.api.call(ACT, Action::ModifyVolume, send).await {
         Ok(_) => {
-            core.volumes().grown(volume, gib);
+            core.grown(volume, gib);
             core.touch();
             Ok(())
         }

@@ -50,9 +50,9 @@ impl Aside {
         self.0.insert(offering.clone(), Refusal { until, wait, code: code.to_owned() });
     }
 
-    /// An instance was launched: there is room again.
-    pub(super) fn launched(&mut self, offering: &Offering) {
-        self.0.remove(offering);
+    /// An instance was launched: there is room again. `true`: there was none before.
+    pub(super) fn launched(&mut self, offering: &Offering) -> bool {
+        self.0.remove(offering).is_some()
     }
 
     /// What is put aside now. What has been free for longer than it was put aside is forgotten.
@@ -135,8 +135,8 @@ mod tests {
         aside.refused(&m7i(Some("a")), FULL, now);
         aside.refused(&m7i(Some("b")), FULL, now);
         aside.refused(&Offering { spot: true, ..m7i(Some("c")) }, FULL, now);
-        aside.launched(&m7i(Some("a")));
-        aside.launched(&m7i(Some("c")));
+        assert!(aside.launched(&m7i(Some("a"))));
+        assert!(!aside.launched(&m7i(Some("c"))));
         let left: Vec<_> = aside.current(now).into_iter().map(|one| (one.zone.unwrap(), one.spot)).collect();
         assert_eq!(left, [("b".to_owned(), false), ("c".to_owned(), true)]);
     }

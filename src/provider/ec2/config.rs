@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use secrecy::SecretString;
 use url::Url;
 
+use super::catalogue::Wanted;
 use crate::provider::Owner;
 
 /// Where the credentials come from.
@@ -43,6 +44,8 @@ pub struct Refresh {
     pub slow: Duration,
     /// All volumes, at rest.
     pub volumes: Duration,
+    /// How long after a change more of them are expected.
+    pub lively: Duration,
 }
 
 /// What a connection to one region of EC2, or of a cloud that speaks its protocol, is made from.
@@ -64,6 +67,10 @@ pub struct Ec2Config {
     pub default_subnet: Option<String>,
     /// The type of guests for which placement chose none.
     pub default_instance_type: Option<String>,
+    /// An image of the pool, for asking whether it may be launched. `None`: that is not asked.
+    pub usual_image: Option<String>,
+    /// What is wanted of EC2's own list of types and prices. `None`: it is not read.
+    pub catalogue: Option<Wanted>,
     /// Whether the disks are encrypted with the account's default key. Compatible clouds may not know how.
     pub encrypt_disks: bool,
     /// How long one operation of the API may take, waiting and repeated reads included.
@@ -89,6 +96,8 @@ impl Ec2Config {
             security_groups: Vec::new(),
             default_subnet: None,
             default_instance_type: None,
+            usual_image: None,
+            catalogue: None,
             encrypt_disks: true,
             deadline: Duration::from_secs(30),
             // Reads follow writes within seconds nearly always; AWS names no bound, and its own tools wait minutes.
@@ -98,6 +107,7 @@ impl Ec2Config {
                 moving: Duration::from_secs(5),
                 slow: Duration::from_secs(15),
                 volumes: super::volumes::SELDOM,
+                lively: Duration::from_secs(20),
             },
             page_size: 1000,
         }

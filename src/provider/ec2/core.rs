@@ -16,12 +16,14 @@ use super::{
     Ec2Config,
     action::Action,
     aside::Aside,
+    catalogue::{self, Catalogue, Wanted},
     client::Api,
     convert::{self, Seen},
+    permissions::Permissions,
     snapshot::{Read, Snapshot},
     volumes::Volumes,
 };
-use crate::provider::{Change, ErrorKind, Key, ProviderError, Result};
+use crate::provider::{Change, ErrorKind, Key, OfferingFact, ProviderError, Result};
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
@@ -45,6 +47,8 @@ pub(super) struct Core {
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
     volumes: Mutex<Volumes>,
+    permissions: Mutex<Permissions>,
+    catalogue: tokio::sync::Mutex<Catalogue>,
     /// When we asked instances to stop, for as long as they have not.
     stops: Mutex<BTreeMap<String, Instant>>,
     reading: tokio::sync::Mutex<Option<LastRead>>,
@@ -66,6 +70,8 @@ impl Core {
             images: Mutex::default(),
             aside: Mutex::default(),
             volumes: Mutex::default(),
+            permissions: Mutex::default(),
+            catalogue: tokio::sync::Mutex::default(),
             stops: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             config,
@@ -161,11 +167,58 @@ impl Core {
         self.show_disks();
     }
 
+    /// EC2 has accepted a volume's new size.
+    pub(super) fn grown(&self, volume: &str, gib: i32) {
+        self.volumes().grown(volume, gib);
+        self.show_disks();
+    }
+
+    /// Sizes that EC2 has accepted and does not show yet.
+    pub(super) fn accepted(&self) -> BTreeMap<String, i32> {
+        self.volumes().accepted().clone()
+    }
+
     /// Lets the instances show the disks that are known now.
     fn show_disks(&self) {
         let volumes = self.volumes().clone();
         let changed = self.snapshot().revise(|seen| seen.guest.disks = volumes.disks(seen));
         self.tell(changed);
+    }
+
+    /// What is known of the permissions.
+    pub(super) fn permissions(&self) -> MutexGuard<'_, Permissions> {
+        locked(&self.permissions)
+    }
+
+    /// What can be rented. What was once read is answered also where reading it again fails.
+    pub(super) async fn offerings(&self, act: &str) -> Result<Vec<OfferingFact>> {
+        let Some(wanted) = &self.config.catalogue else { return Ok(Vec::new()) };
+        let mut catalogue = self.catalogue.lock().await;
+        if let Err(error) = self.read_catalogue(act, wanted, &mut catalogue).await {
+            tracing::warn!(kind = %error.kind, "the catalogue cannot be read: {error}");
+            catalogue.failed(Instant::now());
+            if !catalogue.is_known() {
+                return Err(error);
+            }
+        }
+        Ok(catalogue.offerings(&self.config.region))
+    }
+
+    async fn read_catalogue(&self, act: &str, wanted: &Wanted, catalogue: &mut Catalogue) -> Result<()> {
+        let families = catalogue::patterns(wanted);
+        let now = Instant::now();
+        if catalogue.are_types_due(now) {
+            let types = self.api.instance_types(act, &families).await?;
+            let offered = self.api.type_zones(act, &families).await?;
+            let named: Vec<String> = self.config.default_subnet.iter().chain(&wanted.subnets).cloned().collect();
+            let subnets = self.api.subnets(act, &named).await?;
+            let zones = catalogue::zones(&self.config, wanted, &subnets);
+            catalogue.learn_types(&types, &offered, zones.as_ref(), now);
+        }
+        if catalogue.is_spot_due(now) {
+            catalogue.learn_spot(&self.api.spot_prices(act, &families).await?, now);
+        }
+        Ok(())
     }
 
     /// For how long an instance has been asked to stop.

@@ -23,7 +23,7 @@ use super::{
     aside::Offering,
     convert::{self, Seen},
     core::Core,
-    launch, poller, removal,
+    launch, permissions, poller, removal,
     snapshot::Launch,
 };
 use crate::provider::{
@@ -68,6 +68,12 @@ impl Ec2Provider {
     #[must_use]
     pub fn calls(&self) -> BTreeMap<Action, u64> {
         self.core.api.calls.counts()
+    }
+
+    /// Whether nothing has changed for a while and nothing is about to, so that reads come slowly.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        poller::is_at_rest(&self.core)
     }
 
     /// Starts reading in the background. Only who asks for what was last seen needs it.
@@ -126,8 +132,15 @@ impl Drop for Ec2Provider {
 impl Provider for Ec2Provider {
     async fn inventory(&self) -> Result<Inventory> {
         // Shows that the endpoint answers and takes the credentials, and is needed anyhow.
-        self.core.refresh("read the inventory").await?;
-        Ok(Inventory { id: self.core.config.region.clone(), version: API_VERSION.to_owned(), ..Inventory::default() })
+        const ACT: &str = "read the inventory";
+        self.core.refresh(ACT).await?;
+        Ok(Inventory {
+            id: self.core.config.region.clone(),
+            version: API_VERSION.to_owned(),
+            offerings: self.core.offerings(ACT).await?,
+            missing: permissions::missing_now(&self.core).await,
+            ..Inventory::default()
+        })
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
@@ -177,7 +190,9 @@ impl Provider for Ec2Provider {
                 [instance, ..] if instance.instance_id().is_some() => {
                     let seen = convert::seen(wish.key.clone(), instance);
                     core.wrote(seen.clone());
-                    core.aside().launched(&offering);
+                    if core.aside().launched(&offering) {
+                        core.tell([Change::Pool]);
+                    }
                     return Ok(seen.guest);
                 }
                 _ => ProviderError::new(ErrorKind::UnknownOutcome, ACT, "the reply names no instance"),
@@ -192,6 +207,8 @@ impl Provider for Ec2Provider {
         core.snapshot().refused(guest, before);
         if error.kind == ErrorKind::Capacity {
             core.aside().refused(&offering, said.unwrap_or_default(), Instant::now());
+            // The pool's status must say so before the guest is placed anew.
+            core.tell([Change::Pool]);
         }
         if said == Some("IdempotentInstanceTerminated") {
             return self.terminated_before(ACT, wish, &error).await;

@@ -8,15 +8,12 @@ use tokio::time::{Instant, sleep_until};
 use super::{config::Refresh, core::Core};
 use crate::provider::Change;
 
-/// How long after a change more of them are expected.
-const LIVELY: Duration = Duration::from_secs(20);
-
 /// Time from the start of one read to the start of the next. `since_touch`: since our last write or the last change
 /// seen. `moving`: an instance is on its way from one state to another.
 #[must_use]
 pub fn cadence(refresh: &Refresh, since_touch: Option<Duration>, moving: bool) -> Duration {
     match since_touch {
-        Some(since) if since < LIVELY => refresh.quick,
+        Some(since) if since < refresh.lively => refresh.quick,
         _ if moving => refresh.moving,
         _ => refresh.slow,
     }
@@ -62,9 +59,18 @@ pub(super) async fn run(core: Arc<Core>) {
 }
 
 fn next(core: &Core, began: Instant) -> Instant {
+    began + pace(core)
+}
+
+fn pace(core: &Core) -> Duration {
     let now = Instant::now();
     let since = core.touched().map(|touched| now.saturating_duration_since(touched));
-    began + cadence(&core.config.refresh, since, core.snapshot().is_moving(now))
+    cadence(&core.config.refresh, since, core.snapshot().is_moving(now))
+}
+
+/// Whether reads come slowly now.
+pub(super) fn is_at_rest(core: &Core) -> bool {
+    core.snapshot().read_at().is_some() && pace(core) == core.config.refresh.slow
 }
 
 #[cfg(test)]
@@ -75,7 +81,13 @@ mod tests {
 
     #[test]
     fn quick_after_changes_and_slow_at_rest() {
-        let refresh = Refresh { quick: SECOND * 2, moving: SECOND * 5, slow: SECOND * 15, volumes: SECOND * 300 };
+        let refresh = Refresh {
+            quick: SECOND * 2,
+            moving: SECOND * 5,
+            slow: SECOND * 15,
+            volumes: SECOND * 300,
+            lively: SECOND * 20,
+        };
         for (since, moving, expected) in [
             (None, false, 15),
             (None, true, 5),

@@ -31,6 +31,8 @@ pub(super) struct Volumes {
     facts: BTreeMap<String, Fact>,
     /// Attached to instances of ours, and not ours.
     foreign: BTreeSet<String>,
+    /// Sizes in GiB that EC2 has accepted and does not show yet.
+    grown: BTreeMap<String, i32>,
     /// When the last read of all began.
     read: Option<Instant>,
 }
@@ -41,18 +43,28 @@ impl Volumes {
         self.facts = volumes.iter().filter_map(fact).collect();
         self.foreign = attached.into_iter().filter(|id| !self.facts.contains_key(id)).collect();
         self.read = Some(began);
+        self.forget_shown();
     }
 
     /// Takes in what was read of some volumes.
     pub(super) fn learn(&mut self, volumes: &[Volume]) {
         self.facts.extend(volumes.iter().filter_map(fact));
+        self.forget_shown();
+    }
+
+    fn forget_shown(&mut self) {
+        let facts = &self.facts;
+        self.grown.retain(|id, gib| facts.get(id).is_some_and(|fact| fact.gib < *gib));
     }
 
     /// EC2 has accepted a new size. It shows it a little later.
     pub(super) fn grown(&mut self, id: &str, gib: i32) {
-        if let Some(fact) = self.facts.get_mut(id) {
-            fact.gib = fact.gib.max(gib);
-        }
+        self.grown.insert(id.to_owned(), gib);
+    }
+
+    /// What EC2 has accepted and does not show yet.
+    pub(super) const fn accepted(&self) -> &BTreeMap<String, i32> {
+        &self.grown
     }
 
     /// Whether all of them should be read again.
@@ -60,6 +72,11 @@ impl Volumes {
         let Some(read) = self.read else { return true };
         let since = now.saturating_duration_since(read);
         since >= refresh.volumes || (since >= refresh.moving && live.iter().any(|seen| self.lacks(seen)))
+    }
+
+    /// Whether it carries our tags.
+    pub(super) fn is_ours(&self, id: &str) -> bool {
+        self.facts.contains_key(id)
     }
 
     fn is_known(&self, id: &str) -> bool {
@@ -78,7 +95,8 @@ impl Volumes {
         let disk = |attached: &Attached| {
             let fact = self.facts.get(&attached.volume)?;
             let name = fact.name.clone().or_else(|| seen.disk_at(&attached.device).map(str::to_owned));
-            Some((attached.device.clone(), ObservedDisk { name, size: Bytes::gib(fact.gib.unsigned_abs().into()) }))
+            let gib = self.grown.get(&attached.volume).map_or(fact.gib, |grown| fact.gib.max(*grown));
+            Some((attached.device.clone(), ObservedDisk { name, size: Bytes::gib(gib.unsigned_abs().into()) }))
         };
         let mut disks: Vec<_> = seen.volumes.iter().filter_map(disk).collect();
         disks.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -103,7 +121,7 @@ mod tests {
 
     fn refresh() -> Refresh {
         let second = Duration::from_secs(1);
-        Refresh { quick: second * 2, moving: second * 5, slow: second * 15, volumes: SELDOM }
+        Refresh { quick: second * 2, moving: second * 5, slow: second * 15, volumes: SELDOM, lively: second * 20 }
     }
 
     fn instance(volumes: &[(&str, &str)]) -> Seen {
@@ -144,7 +162,10 @@ mod tests {
         let expected = [named("data", 10), named("logs", 5), named("root", 8)];
         assert_eq!(shown(&volumes, &seen), expected, "somebody else's vol-x is left out");
         volumes.grown("vol-d", 20);
-        assert!(shown(&volumes, &seen).contains(&named("data", 20)));
+        volumes.learn(&[volume("vol-d", 10, None)]);
+        assert!(shown(&volumes, &seen).contains(&named("data", 20)), "what was accepted is so, whatever reads show");
+        volumes.learn(&[volume("vol-d", 20, None)]);
+        assert_eq!(volumes.accepted().len(), 0);
     }
 
     #[test]

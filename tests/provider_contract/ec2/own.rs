@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{HttpTokensState, InstanceStateName};
 use fault_proxy::{Fault, Rule};
-use innkeeper::provider::{
-    ErrorKind, Freshness, GuestWish, Inventory, Key, Power, Provider,
-    ec2::{Ec2Config, Ec2Provider},
-};
+use innkeeper::provider::{ErrorKind, Freshness, GuestWish, Key, Power};
 
-use super::{Ec2World, refusal, state};
+use super::{Ec2World, market, refusal, state};
 use crate::harness::{Connect, Request, Trouble, World, clear, eventually, failed, key, lodge, only_one, until_power};
 
 pub const NAMES: &[&str] = &[
@@ -19,7 +16,13 @@ pub const NAMES: &[&str] = &[
     "own::second_instance_is_terminated",
     "own::launches_are_safe_by_default",
     "own::encoded_messages_are_hidden",
-    "own::a_thousand_instances_are_one_call",
+    "market::catalogue_is_priced_and_read_seldom",
+    "market::full_type_in_one_zone_only",
+    "market::quota_puts_the_type_aside",
+    "market::spot_is_taken_back",
+    "market::volumes_cool_down",
+    "market::missing_permissions_are_named",
+    "market::a_thousand_instances_at_rest",
 ];
 
 pub async fn run(name: &str, world: &Ec2World) {
@@ -30,12 +33,11 @@ pub async fn run(name: &str, world: &Ec2World) {
         "own::second_instance_is_terminated" => second_instance_is_terminated(world).await,
         "own::launches_are_safe_by_default" => launches_are_safe_by_default(world).await,
         "own::encoded_messages_are_hidden" => encoded_messages_are_hidden(world).await,
-        "own::a_thousand_instances_are_one_call" => a_thousand_instances_are_one_call(world).await,
-        _ => panic!("there is no case {name}"),
+        _ => market::run(name, world).await,
     }
 }
 
-fn count(world: &Ec2World, action: &str) -> usize {
+pub fn count(world: &Ec2World, action: &str) -> usize {
     world.proxy.log(0).iter().filter(|entry| entry.action == action).count()
 }
 
@@ -143,22 +145,4 @@ async fn encoded_messages_are_hidden(world: &Ec2World) {
     let error = failed(provider.create(&world.wish(key(1))).await, &[ErrorKind::Auth]);
     assert!(error.to_string().contains("You are not authorized"), "{error}");
     assert!(!format!("{error} {error:?}").contains("c2VjcmV0"), "{error:?}");
-}
-
-/// A whole pool is one call a read, and at rest there are four reads a minute.
-async fn a_thousand_instances_are_one_call(world: &Ec2World) {
-    let wish = world.wish(key(1));
-    world.launch_many(&wish, 1000, &super::marks(&wish.key, crate::harness::OWNER)).await;
-    let config = Ec2Config { page_size: 1000, ..world.config(Connect::default()) };
-    let provider = Ec2Provider::connect(Ec2Config { deadline: Duration::from_secs(30), ..config }).await.unwrap();
-    let Inventory { id, .. } = provider.inventory().await.unwrap();
-    assert_eq!(id, super::moto::REGION);
-    let calls: u64 = provider.calls().values().sum();
-    let usual = Ec2Config::new("", super::Credentials::DefaultChain, Connect::default().owner);
-    let a_minute = calls * 60 / usual.refresh.slow.as_secs();
-    println!(
-        "1000 instances: {calls} call a read, {a_minute} calls a minute at rest, news after {:?}",
-        usual.refresh.slow
-    );
-    assert!(calls == 1 && a_minute <= 12 && usual.refresh.slow < Duration::from_secs(30));
 }
