@@ -126,7 +126,7 @@ fn a_start_is_noted_before_and_an_unanswered_creation_counts_from_its_end() {
 }
 
 #[test]
-fn a_refusal_is_kept_for_some_minutes_and_excludes_the_pool() {
+fn a_refusal_is_kept_for_a_while_and_excludes_the_pool() {
     let facts = facts(&with(guest(), Some(seen())), Sight::Known(vm(Power::Stopped)));
     let message = "ä".repeat(1000);
     let own = refusing(&facts, &message, &decide(&facts).say, Some(3));
@@ -142,11 +142,11 @@ fn a_refusal_is_kept_for_some_minutes_and_excludes_the_pool() {
     let own = renewed(&now, &decide(&now).say, Some(3));
     assert_eq!((own.incarnation, own.creation.clone(), own.provider_id.clone()), (Some(3), None, None));
     assert_eq!(own.refusals.len(), 1);
-    assert_eq!((own.refusals[0].pool.as_str(), own.refusals[0].until.0), ("xen", at(300)));
+    assert_eq!((own.refusals[0].pool.as_str(), own.refusals[0].until.0), ("xen", at(10)));
     // It is there once for each pool, and for no longer than it holds.
     guest.status = Some(stored(&own, &GuestStatus::default()));
-    let kept = written(&later(super::super::testing::facts(&guest, Sight::Absent), 299));
-    let gone = written(&later(super::super::testing::facts(&guest, Sight::Absent), 300));
+    let kept = written(&later(super::super::testing::facts(&guest, Sight::Absent), 9));
+    let gone = written(&later(super::super::testing::facts(&guest, Sight::Absent), 10));
     assert_eq!((kept.refusals.len(), gone.refusals.len()), (1, 0));
     guest.status.as_mut().unwrap().creation =
         Some(Creation { incarnation: 3, refused: Some("again".into()), ..creation() });

@@ -211,7 +211,7 @@ async fn a_thousand_instances_at_rest(world: &Ec2World) {
         + share(permissions, Duration::from_hours(1));
     let kept = provider.find(&wish.key, Freshness::Cached).await.unwrap().unwrap();
     while futures::FutureExt::now_or_never(changes.next()).flatten().is_some() {}
-    let (before, changed) = (calls(""), Instant::now());
+    let (before, since) = (calls(""), Instant::now());
     world.meddle(&kept.provider_id, false).await;
     loop {
         let change = tokio::time::timeout(Duration::from_mins(3), changes.next()).await.unwrap().unwrap();
@@ -219,7 +219,7 @@ async fn a_thousand_instances_at_rest(world: &Ec2World) {
             break;
         }
     }
-    let news = changed.elapsed();
+    let news = since.elapsed();
     println!(
         "1000 instances: {a_minute:.1} calls a minute at rest; a change behind our back is told after {news:.1?}, of which \
          the emulator's list takes {read:.1?}"
