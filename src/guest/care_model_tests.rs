@@ -137,7 +137,8 @@ proptest! {
         prop_assert!(world.stops <= world.may_stop(), "restarted again and again: {:#?}", world);
         if deleted_at.is_some() {
             // What was given up in a fenced pool and is to be kept becomes an orphan that the pool names.
-            let left = |made: &&Made| !made.released && !(retain && made.ran && world.was_given_up(made));
+            let kept = |made: &Made| made.released || (retain && made.ran && world.was_given_up(made));
+            let left = |made: &&Made| !kept(made);
             let ours = world.made.iter().filter(left).count();
             prop_assert!(world.object().is_none() && ours == 0, "something is left: {:#?}", world);
             let kept = world.made.iter().filter(|made| made.released).count();

@@ -115,28 +115,8 @@ impl<'w> Run<'w> {
                 self.answered(&verdict.step, answer)
             }
             Step::Amend(wish) => self.amend(verdict, wish),
-            Step::Release(key) => {
-                if self.is_old() {
-                    return Err(Stop);
-                }
-                self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
-                if self.world.release(self.pool(), key.incarnation)?.is_err() {
-                    return Err(Stop);
-                }
-                (self.facts.vm, self.facts.released, self.fresh) = (Sight::Absent, true, true);
-                Ok(())
-            }
-            Step::Clear(key, pool) => {
-                if self.is_old() {
-                    return Err(Stop);
-                }
-                let pool = POOLS.iter().position(|name| name == pool).unwrap();
-                if self.world.delete(pool, key, true)? != Ok(Deletion::Gone) {
-                    return Err(Stop);
-                }
-                self.facts.abandoned.retain(|(left, _)| left.incarnation != key.incarnation);
-                self.write(&status::cleared(&self.facts, &verdict.say, key.incarnation, None))
-            }
+            Step::Release(key) => self.release(key),
+            Step::Clear(key, pool) => self.clear(verdict, key, pool),
             Step::Abandon => {
                 if self.world.fenced.is_some() {
                     self.write(&status::abandoned(&self.facts, &verdict.say, None))?;
@@ -147,6 +127,30 @@ impl<'w> Run<'w> {
                 unreachable!("nobody wishes that here: {verdict:?}")
             }
         }
+    }
+
+    fn release(&mut self, key: &Key) -> Result<(), Stop> {
+        if self.is_old() {
+            return Err(Stop);
+        }
+        self.facts.met |= matches!(self.facts.vm, Sight::Known(_));
+        if self.world.release(self.pool(), key.incarnation)?.is_err() {
+            return Err(Stop);
+        }
+        (self.facts.vm, self.facts.released, self.fresh) = (Sight::Absent, true, true);
+        Ok(())
+    }
+
+    fn clear(&mut self, verdict: &Verdict, key: &Key, pool: &str) -> Result<(), Stop> {
+        if self.is_old() {
+            return Err(Stop);
+        }
+        let pool = POOLS.iter().position(|name| *name == pool).unwrap();
+        if self.world.delete(pool, key, true)? != Ok(Deletion::Gone) {
+            return Err(Stop);
+        }
+        self.facts.abandoned.retain(|(left, _)| left.incarnation != key.incarnation);
+        self.write(&status::cleared(&self.facts, &verdict.say, key.incarnation, None))
     }
 
     /// Whether the object was changed since it was read. Of a deleted one only the spec counts.
