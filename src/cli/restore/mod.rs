@@ -126,7 +126,14 @@ async fn look(client: &Client, pool: &CloudPool, owner: &Owner) -> Result<Vec<Fo
     let refuse = |message: String| RestoreError::ReadPool { pool: name.clone(), message };
     let spec = &pool.spec.provider;
     let secrets = connect::secrets(client, spec).await.map_err(|trouble| refuse(trouble.message))?;
-    let connection = Connection { secrets: &secrets, owner, caller: "innkeeper-cli", expected_id: None };
+    let connection = Connection {
+        secrets: &secrets,
+        owner,
+        caller: "innkeeper-cli",
+        expected_id: None,
+        catalogue: None,
+        image: None,
+    };
     let provider = connect::connect(spec, &connection).await.map_err(|trouble| refuse(trouble.message))?;
     let read = async {
         let hosts = provider.inventory().await?.hosts;
