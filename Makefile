@@ -27,7 +27,7 @@ chaos: ## Kill the operator at its calls and break its networks; SEEDS=200 for m
 bench-scale: ## Measure how long N=1000 guests take over four pools; builds an optimised operator, PROFILE=dev does not
 	@scripts/bench-scale.sh
 
-demo: ## Lodge six guests on a simulated Xen pool and on EC2, scale them, remove them
+demo: ## Lodge six guests on a simulated Xen pool and on EC2, bring them home, scale them, remove them
 	@scripts/demo.sh
 
 sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave them running

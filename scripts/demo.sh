@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The demonstration: two pools, six guests, four at home and two rented; scaled to eight and to two; removed. At the end
-# both providers are asked directly whether anything is left. Every number in the last line is counted, none is written.
+# The demonstration: two pools, a batch of two guests at home, six web servers, two at home and four rented; the batch
+# ends and two of them come home; scaled to eight and to two; removed. At the end both providers are asked directly
+# whether anything is left. Every number in the last line is counted, none is written.
 . "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
 
 BEGAN=$SECONDS
@@ -45,6 +46,33 @@ until_guests() {
   done
 }
 
+# until_home NUMBER SECONDS: waits until so many guests are bound at home.
+until_home() {
+  local deadline=$((SECONDS + $2)) home
+  while true; do
+    home=$(get_guests 'jsonpath={range .items[*]}{.spec.binding.pool}{"\n"}{end}' | grep -c '^xen-') || true
+    [ "$home" != "$1" ] || return 0
+    [ "$SECONDS" -lt "$deadline" ] || {
+      get_guests wide >&2
+      fail "expected $1 guests at home within $2 s; there are $home"
+    }
+    sleep 0.3
+  done
+}
+
+# Two guests that have been there before, of the same image and size as the example's, and that only live at home.
+batch() {
+  cat <<END
+apiVersion: innkeeper.dev/v1alpha1
+kind: VirtualWorkload
+metadata: { name: batch, namespace: $NAMESPACE }
+spec:
+  replicas: 2
+  template: { image: { name: debian-12 }, size: { vcpus: 1, memory: 2Gi } }
+  placement: { burst: { policy: Never } }
+END
+}
+
 # provided EXPECTED-XEN EXPECTED-EC2 WHEN: counts the running VMs at the providers; "-" expects nothing of one of them.
 provided() {
   read -r XEN EC2 _ < <(look providers "$SANDBOX/baseline.json")
@@ -54,7 +82,7 @@ provided() {
 }
 
 demo() {
-  local replicas guests xen ec2 left
+  local replicas guests xen ec2 home left
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -62,16 +90,31 @@ demo() {
   heading "two pools and a workload"
   look baseline >"$SANDBOX/baseline.json"
   read -r NAMESPACE WORKLOAD replicas < <(look workload)
+  # The batch comes first, and has half of the room at home.
+  look pools >"$SANDBOX/pools.yaml"
+  kubectl apply --server-side -f "$SANDBOX/pools.yaml" >&2
+  kubectl wait cloudpools --all --for=condition=Ready --timeout=30s >/dev/null
+  batch | kubectl apply --server-side -f - >&2
+  kubectl wait virtualworkload -n "$NAMESPACE" batch --for=condition=Ready --timeout=30s >/dev/null ||
+    fail "the batch does not run within 30 s"
   kubectl apply --server-side -f "$SANDBOX/examples.yaml" >&2
   until_guests "$replicas" 60
   echo >&2
   kubectl get cloudpools >&2
   echo >&2
   get_guests json | look table
-  provided 4 2 "after the start"
+  provided 4 4 "after the start"
   read -r _ guests < <(count_guests)
-  xen=$XEN ec2=$EC2
+  home=$EC2
   [ "$guests" = 6 ] || fail "the example asks for $guests guests, the demo is written for 6"
+
+  heading "the batch ends: guests that overflowed come home"
+  kubectl delete virtualworkload -n "$NAMESPACE" batch --timeout=60s >&2 || fail "the batch is not gone within 60 s"
+  until_home 4 60
+  until_guests "$replicas" 30
+  get_guests json | look table
+  provided 4 2 "with the batch gone"
+  xen=$XEN ec2=$EC2 home=$((home - EC2))
 
   heading "eight guests: what does not fit at home is rented"
   kubectl scale virtualworkload -n "$NAMESPACE" "$WORKLOAD" --replicas=8 >&2
@@ -96,7 +139,8 @@ demo() {
   kubectl delete secrets -A -l "$MARK" >/dev/null
   say "  at the providers: nothing is left"
   sandbox_stop
-  printf 'demo: ok guests=%d xen=%d ec2=%d left=%d seconds=%d\n' "$guests" "$xen" "$ec2" "$left" "$((SECONDS - BEGAN))"
+  printf 'demo: ok guests=%d xen=%d ec2=%d home=%d left=%d seconds=%d\n' \
+    "$guests" "$xen" "$ec2" "$home" "$left" "$((SECONDS - BEGAN))"
 }
 
 "$ROOT/scripts/setup.sh"

@@ -75,6 +75,11 @@ def secrets(sandbox: Sandbox, mark: str) -> str:
     return str(yaml.safe_dump_all(homes + made))
 
 
+def pools(sandbox: Sandbox) -> str:
+    """The examples' pools alone."""
+    return str(yaml.safe_dump_all(each for each in sandbox.manifests() if each["kind"] == "CloudPool"))
+
+
 def workload(sandbox: Sandbox) -> str:
     """Namespace, name and replicas of the one workload of the examples."""
     found = [each for each in sandbox.manifests() if each["kind"] == "VirtualWorkload"]
@@ -163,6 +168,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("manifests").add_argument("examples", type=Path)
     commands.add_parser("secrets").add_argument("label", help="KEY=VALUE")
+    commands.add_parser("pools")
     commands.add_parser("workload")
     commands.add_parser("table")
     commands.add_parser("baseline")
@@ -175,6 +181,8 @@ def main() -> None:
             print(manifests(sandbox, given.examples))
         case "secrets":
             print(secrets(sandbox, given.label))
+        case "pools":
+            print(pools(sandbox))
         case "workload":
             print(workload(sandbox))
         case "table":

@@ -77,6 +77,8 @@ pub(crate) fn guest(number: usize, workload: String, vcpus: u32, memory: Bytes, 
         home_room_since: None,
         moved_at: None,
         movable: true,
+        recreate: false,
+        reserved: None,
         leaving: false,
     }
 }

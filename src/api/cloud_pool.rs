@@ -83,12 +83,28 @@ pub struct CloudPoolSpec {
     /// Its guests are to go elsewhere, as their `mobility` allows; no new ones come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
+    /// Names or ids of hosts that are to be emptied: their guests go to other hosts of the pool, as their `mobility`
+    /// allows; no new ones come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub drain_hosts: Vec<HostName>,
+    /// How many guests of the pool may be on the move at a time. Left out: 2. Zero: none is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100), schema_with = "super::schema::limit")]
+    pub max_concurrent_moves: Option<u32>,
     /// An administrator's word that nothing runs in the pool any more and that nothing will start there by itself: the
     /// hosts are off or cut off from storage and network. Guests with `onPoolLost: RecreateIfFenced` are then made
     /// anew elsewhere.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fenced: bool,
 }
+
+/// A host by its name or the provider's id.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct HostName(#[schemars(length(min = 1, max = 253))] pub String);
 
 /// The provider. Exactly one field is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

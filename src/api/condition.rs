@@ -16,6 +16,10 @@ pub enum Kind {
     Stalled,
     /// A pool was chosen.
     Placed,
+    /// The guest lives where it may: law, data class, tenancy, selector. Present only while it does not.
+    Compliant,
+    /// The guests cost no more than `placement.monthlyBudget`. Present only where there is one.
+    WithinBudget,
     /// The pool answers.
     Reachable,
     /// The pool accepts the credentials.

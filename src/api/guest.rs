@@ -150,9 +150,16 @@ pub struct Relocation {
     pub incarnation: u32,
     /// How.
     pub kind: Move,
-    /// Id of the host to go to, where it goes live. A VM that is made anew is placed when the old one is gone.
+    /// The pool in which room is kept for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Id of the host to go to. Where a VM is made anew, room is kept there until the old one is gone; then the guest is
+    /// placed, as a rule there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The type to be rented, where that pool rents out types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
     /// Why, for people.
     pub reason: String,
     /// When it was decided.
@@ -344,14 +351,64 @@ pub struct Abandoned {
 }
 
 /// Why a guest is where it is.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementStatus {
     /// In a sentence.
     pub message: String,
+    /// What spoke for and against the place, term by term; lower is better.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub score: Vec<ScoreTerm>,
+    /// The next best place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_up: Option<NextBest>,
+    /// Wishes that could not be fulfilled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken_wishes: Vec<String>,
     /// Pools that were not chosen, the first few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejection>,
+    /// How many more pools were not chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::count")]
+    pub rejected_more: Option<u32>,
+    /// The least that would have to change for it to fit somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_change: Option<String>,
+    /// Where it would be better, or must go, and why it is not moved there by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<String>,
+    /// Since when there has been room at home for a guest that overflowed and is to return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_room_since: Option<Time>,
+}
+
+/// A term of a score.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScoreTerm {
+    /// Its name.
+    pub name: String,
+    /// Its value, with a unit.
+    pub value: String,
+}
+
+/// The next best place.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NextBest {
+    /// Its pool.
+    pub pool: String,
+    /// Its host, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The type that would be rented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// The first term in which it is worse.
+    pub worse_in: String,
+    /// By how much.
+    pub by: String,
 }
 
 /// A pool that was not chosen.
@@ -362,6 +419,21 @@ pub struct Rejection {
     pub pool: String,
     /// Why not.
     pub why: String,
+    /// The rules that fail there, the first few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<FailedRule>,
+}
+
+/// A rule that fails in a pool.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedRule {
+    /// Its name.
+    pub rule: String,
+    /// What was wanted.
+    pub wanted: String,
+    /// What there is.
+    pub free: String,
 }
 
 /// A pool that had no room when it was asked.

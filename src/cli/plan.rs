@@ -136,7 +136,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, PlanError> {
     let now = Timestamp::now();
     let guests = objects.wished_guests(now);
     let pools: Vec<Arc<CloudPool>> = objects.pools.into_values().map(Arc::new).collect();
-    let picture = gather::picture(&guests, &pools, &objects.namespaces, &mut gather::Assumed::new(), now);
+    let picture = gather::picture(&guests, &pools, &objects.namespaces, &mut gather::Assumed::default(), now);
     let Some(picture) = picture else {
         println!("There are no guests to place.");
         return Ok(ExitCode::SUCCESS);

@@ -67,8 +67,15 @@ fn act(world: &mut World, act: Act) {
         Act::Move => edit(world, |guest| {
             let (incarnation, decided_at) = (guest.incarnation(), Time(at(now)));
             let reason = "drain".to_owned();
-            guest.spec.relocation =
-                Some(Relocation { incarnation, kind: Move::Recreate, host: None, reason, decided_at });
+            guest.spec.relocation = Some(Relocation {
+                incarnation,
+                kind: Move::Recreate,
+                pool: None,
+                host: None,
+                instance_type: None,
+                reason,
+                decided_at,
+            });
         }),
         Act::Fence => {
             let pool = world.object().and_then(|guest| guest.spec.binding.clone()).map(|binding| binding.pool);

@@ -119,7 +119,15 @@ fn particular() -> Vec<Guest> {
     let case = || vec![Hold { name: "case-42".into(), reason: None }];
     let relocation = |kind| {
         let host = (kind == Move::Live).then(|| "host-b".to_owned());
-        Some(Relocation { incarnation: 2, kind, host, reason: "drain".into(), decided_at: Time(at(-30)) })
+        Some(Relocation {
+            incarnation: 2,
+            kind,
+            pool: None,
+            host,
+            instance_type: None,
+            reason: "drain".into(),
+            decided_at: Time(at(-30)),
+        })
     };
     let mut all = vec![
         with(|guest| guest.spec.template.power_state = Some(PowerState::Suspended)),

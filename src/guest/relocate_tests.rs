@@ -19,7 +19,15 @@ fn going(kind: Move) -> Guest {
     let mut guest = with(guest(), Some(Creation { started: true, ..seen() }));
     let host = (kind == Move::Live).then(|| "host-b".to_owned());
     let decided_at = Time(at(-30));
-    guest.spec.relocation = Some(Relocation { incarnation: 2, kind, host, reason: "drain".into(), decided_at });
+    guest.spec.relocation = Some(Relocation {
+        incarnation: 2,
+        kind,
+        pool: None,
+        host,
+        instance_type: None,
+        reason: "drain".into(),
+        decided_at,
+    });
     guest.spec.mobility = Some(Mobility { allow: vec![Move::Live, Move::Recreate] });
     guest
 }

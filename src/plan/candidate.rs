@@ -293,6 +293,18 @@ impl Ledger<'_, '_> {
         Some(broken)
     }
 
+    /// Whether those around it would let a guest, that is not in the ledger, go where it was: spread, distance and hosts
+    /// of one's own. Nearness keeps nobody away who is there.
+    pub(super) fn may_stay(&self, guest: u32, place: Place, soft_spread: bool) -> bool {
+        let class = self.model.class(guest);
+        let mut room = Room { near: false, ..self.room(class) };
+        if soft_spread {
+            room.most.iter_mut().for_each(|most| *most = u32::MAX);
+        }
+        self.neighbours_agree(guest, class, place, &room).is_some()
+            && (place.host == NONE || self.tenants_agree(place.host, class))
+    }
+
     pub(super) fn is_near(&self, guest: u32, near: &NearRule, place: Place) -> bool {
         let domain = self.domain(near.topology, guest, place);
         let first = near.own && near.trackers.iter().all(|t| self.tracker(*t).total() == 0);

@@ -71,6 +71,9 @@ fn is_home(world: &World, pool: &Pool) -> bool {
 
 /// Whether a guest may use paid capacity now.
 pub(super) fn burst_allows(world: &World, guest: &GuestState) -> bool {
+    if guest.reserved.as_ref().is_some_and(|place| place.instance_type.is_some()) {
+        return true;
+    }
     let mut homes = world.pools.iter().filter(|pool| is_home(world, pool));
     match &guest.policy.burst {
         Burst::Never => !homes.any(|pool| guest.policy.pool_selector.matches(&pool.labels)),

@@ -7,7 +7,7 @@ use super::{
     class::{Choice, Class},
     cost::decimal,
     ledger::Ledger,
-    outcome::{Cause, Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
+    outcome::{Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
     repair::Changes,
     request::{Bound, Objective},
     rule::{Failure, PaidFrom, Rule},
@@ -275,15 +275,6 @@ fn change(failure: &Failure) -> String {
 
 /// Explains the guests that are to move, and those that ought to and cannot.
 pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
-    let why = |cause: Cause| match cause {
-        Cause::Overload => "its host has promised more than it has",
-        Cause::Drain => "its host or pool is being emptied",
-        Cause::BrokenRule => "a rule is broken where it is",
-        Cause::ReturnHome => "there has been room at home for long enough",
-        Cause::Saving => "it costs much less there",
-        Cause::Density => "its host can be emptied",
-        Cause::MakeRoom => "it makes room for another",
-    };
     let told = |guest: String, reason: Reason, message: String| Explanation {
         guest,
         reason,
@@ -302,13 +293,14 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
     let going = moves.iter().map(|step| {
         let how = match step.how {
             How::Live => "To be moved live",
+            How::Recreate => "To be removed and made anew, going",
             How::Proposed => "Proposed to be moved",
         };
-        let text = format!("{how} from {} to {}: {}", name(&step.from), name(&step.to), why(step.cause));
+        let text = format!("{how} from {} to {}: {}", name(&step.from), name(&step.to), step.cause);
         told(step.guest.clone(), Reason::ToBeMoved, text)
     });
     let stuck = changes.stuck.iter().map(|&(guest, cause)| {
-        let text = format!("Has to stay although {}: no other place fits", why(cause));
+        let text = format!("Has to stay although {cause}: no other place fits");
         told(class_guest(ledger, guest), Reason::CannotLeave, text)
     });
     going.chain(stuck).collect()

@@ -20,6 +20,7 @@ mod check_static;
 mod class;
 mod consolidate;
 mod cost;
+mod discord;
 pub mod explain;
 pub mod inventory;
 mod ledger;
@@ -29,6 +30,7 @@ pub mod outcome;
 pub mod rehearsal;
 mod repair;
 pub mod request;
+pub mod review;
 pub mod rule;
 mod search;
 mod shortage;
@@ -157,7 +159,7 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
             to: bound(model, step.to),
             cause: if step.detour { Cause::MakeRoom } else { cause },
             wave: step.wave,
-            how: if hosts && step.from.pool == step.to.pool { How::Live } else { How::Proposed },
+            how: how(model.guest(step.guest), hosts && step.from.pool == step.to.pool),
         });
     }
     for guest in stay {
@@ -169,6 +171,15 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
         }
     }
     plan.explanations.extend(explain::moves(ledger, &found, &plan.moves));
+}
+
+/// How a guest can change places, inside its pool or out of it.
+fn how(guest: &GuestState, inside: bool) -> How {
+    match (inside && guest.movable, guest.recreate) {
+        (true, _) => How::Live,
+        (false, true) => How::Recreate,
+        (false, false) => How::Proposed,
+    }
 }
 
 impl Plan {

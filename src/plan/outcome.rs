@@ -116,7 +116,7 @@ pub struct Move {
     /// Moves of one wave may run at the same time; a wave starts when the one before has ended. Nothing is ever
     /// overloaded that was not before, with a moving guest counted at both ends.
     pub wave: u32,
-    /// `Live`: inside the pool. `Proposed`: between pools, to be carried out by a Migration or a person.
+    /// How it can be carried out.
     pub how: How,
 }
 
@@ -127,8 +127,10 @@ pub enum Cause {
     Overload,
     /// The host or pool is being emptied.
     Drain,
-    /// A rule is broken where it is.
+    /// Law, data class, tenancy or selector do not allow it where it is, or a taint does not.
     BrokenRule,
+    /// It lives beside whom it must not: anti-affinity, spread, or a host of somebody's own.
+    Neighbours,
     /// There is room at home again.
     ReturnHome,
     /// A better place costs so much less that it is worth the move.
@@ -139,12 +141,29 @@ pub enum Cause {
     MakeRoom,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overload => "its host has promised more than it has",
+            Self::Drain => "its host or pool is being emptied",
+            Self::BrokenRule => "a rule is broken where it is",
+            Self::Neighbours => "it lives beside whom it must not",
+            Self::ReturnHome => "there has been room at home for long enough",
+            Self::Saving => "it costs much less there",
+            Self::Density => "its host can be emptied",
+            Self::MakeRoom => "it makes room for another",
+        })
+    }
+}
+
 /// How a move is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum How {
     /// Live migration inside a pool.
     Live,
-    /// Between pools: proposed only.
+    /// The VM is removed, and another one is made there: the guest allows that.
+    Recreate,
+    /// The guest allows neither: a person has to decide.
     Proposed,
 }
 

@@ -11,7 +11,6 @@ use super::{
     model::{Model, NONE, index},
     outcome::{Cause, Lane},
     request::Burst,
-    rule::Rule,
     search::would_fit,
 };
 
@@ -59,6 +58,7 @@ pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> Cha
             break;
         }
     }
+    super::discord::part(ledger, &mut changes);
     return_home(ledger, options, &mut changes);
     save(ledger, options, &mut changes);
     let left = options.density.min(options.most.saturating_sub(changes.list.len()));
@@ -75,11 +75,11 @@ pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> Cha
 }
 
 /// What goes on in an unreachable pool is unknown: nothing there is moved.
-fn is_reachable(model: &Model<'_>, pool: u32) -> bool {
+pub(super) fn is_reachable(model: &Model<'_>, pool: u32) -> bool {
     !matches!(model.world_pool(pool).health, Health::Unreachable(_))
 }
 
-fn is_free_to_move(model: &Model<'_>, guest: u32) -> bool {
+pub(super) fn is_free_to_move(model: &Model<'_>, guest: u32) -> bool {
     let state = model.guest(guest);
     !state.leaving && state.bound.as_ref().is_some_and(|b| b.host.is_some() || b.instance_type.is_some())
 }
@@ -88,24 +88,31 @@ fn is_free_to_move(model: &Model<'_>, guest: u32) -> bool {
 fn move_away(ledger: &mut Ledger<'_, '_>, guest: u32, cause: Cause, within: bool) -> Option<Change> {
     let from = ledger.take_out(guest)?;
     let found = if within {
-        way_out(ledger, guest, from)
+        way_out(ledger, guest, from, cause)
     } else {
-        let question = Ask { guest, paid: may_pay(ledger.model, guest, from), pool: None, not_host: from.host };
+        let question = Ask { guest, paid: may_pay(ledger.model, guest, from, cause), pool: None, not_host: from.host };
         ledger.best(question).0.filter(|to| to.place.pool != from.pool)
     };
     ledger.enter(guest, found.map_or(from, |to| to.place));
     found.map(|to| Change { guest, from, to, cause })
 }
 
-/// Whether a guest that must leave may use paid capacity: as if it began to wait now, unless it is in some already.
-fn may_pay(model: &Model<'_>, guest: u32, from: Place) -> bool {
-    from.lane == Lane::Paid || super::solver::paid_from_of(model, guest) == super::rule::PaidFrom::Now
+/// Whether a guest that must leave may use paid capacity: where it is in some already, where it need not wait, and where
+/// waiting for room at home is of no use because somebody wants it empty, or it may not be there.
+fn may_pay(model: &Model<'_>, guest: u32, from: Place, cause: Cause) -> bool {
+    let overflows = matches!(model.guest(guest).policy.burst, Burst::WhenFull { .. });
+    from.lane == Lane::Paid
+        || (overflows && matches!(cause, Cause::Drain | Cause::BrokenRule | Cause::Neighbours))
+        || super::solver::paid_from_of(model, guest) == super::rule::PaidFrom::Now
 }
 
 /// Guests in pools where the law, their owner or the pool's no longer allows them to be.
 fn forbidden(ledger: &mut Ledger<'_, '_>, changes: &mut Changes) {
     let model = ledger.model;
-    let placed: Vec<(u32, Place)> = ledger.placed().filter(|(guest, _)| is_free_to_move(model, *guest)).collect();
+    // Also who is off, and so has no host. Who can be moved goes first: nobody waits for a person to make room.
+    let may_go = |guest: u32| !model.guest(guest).leaving && model.guest(guest).bound.is_some();
+    let mut placed: Vec<(u32, Place)> = ledger.placed().filter(|(guest, _)| may_go(*guest)).collect();
+    placed.sort_by_key(|(guest, _)| !model.guest(*guest).recreate);
     for (guest, place) in placed {
         if !is_reachable(model, place.pool) {
             continue;
@@ -138,11 +145,8 @@ fn leave_pool(model: &Model<'_>, guest: u32, pool: u32) -> Leave {
         return Leave::Now(Cause::Drain);
     }
     let statics = &model.statics[model.class(guest).statics as usize];
-    let against_the_law = |rule: Rule| {
-        matches!(rule, Rule::PoolSelector | Rule::Jurisdiction | Rule::DataClass | Rule::Certification | Rule::Tenancy)
-    };
     let mut broken = statics.rejected.iter().filter(|(p, _)| *p == pool).flat_map(|(_, failures)| failures);
-    if broken.any(|f| against_the_law(f.rule)) {
+    if broken.any(|f| f.rule.binds_residents()) {
         return Leave::Now(Cause::BrokenRule);
     }
     let tolerations = &model.guest(guest).policy.tolerations;
@@ -175,7 +179,7 @@ fn evacuate(ledger: &mut Ledger<'_, '_>, host: u32, changes: &mut Changes) {
         let mut found = Vec::with_capacity(guests.len());
         for (&guest, from) in guests.iter().zip(&before) {
             let Some(from) = *from else { continue };
-            let to = way_out(ledger, guest, from);
+            let to = way_out(ledger, guest, from, Cause::Drain);
             if let Some(to) = to {
                 ledger.enter(guest, to.place);
             }
@@ -243,9 +247,9 @@ fn make_room(ledger: &mut Ledger<'_, '_>, guest: u32, cause: Cause, changes: &mu
 }
 
 /// The best place off its host for a guest that is not in the ledger: live in its pool, or else in another one.
-fn way_out(ledger: &Ledger<'_, '_>, guest: u32, from: Place) -> Option<Candidate> {
+pub(super) fn way_out(ledger: &Ledger<'_, '_>, guest: u32, from: Place, cause: Cause) -> Option<Candidate> {
     let model = ledger.model;
-    let anywhere = Ask { guest, paid: may_pay(model, guest, from), pool: None, not_host: from.host };
+    let anywhere = Ask { guest, paid: may_pay(model, guest, from, cause), pool: None, not_host: from.host };
     let live = model.guest(guest).movable.then(|| ledger.best(Ask { pool: Some(from.pool), ..anywhere }).0).flatten();
     live.or_else(|| ledger.best(anywhere).0)
 }
@@ -292,9 +296,13 @@ fn return_home(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, changes: &mut
         let Burst::WhenFull { return_home: Some(after), .. } = &state.policy.burst else { continue };
         if is_cooling_down(model, guest, options)
             || !is_reachable(model, from.pool)
-            || would_upset(ledger, guest, changes)
             || changes.list.iter().any(|change| change.guest == guest)
         {
+            continue;
+        }
+        if would_upset(ledger, guest, changes) {
+            // One after the other; who has to wait for that does not begin to wait anew.
+            changes.home_room.extend(state.home_room_since.map(|_| guest));
             continue;
         }
         ledger.take_out(guest);

@@ -14,6 +14,7 @@ use crate::api::{money::Money, quantity::Bytes};
 /// A guest as the engine sees it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct GuestState {
     /// The guest's identity, unique in the world.
     pub uid: String,
@@ -60,7 +61,14 @@ pub struct GuestState {
     /// Whether it may be moved while it runs (live, within its pool).
     #[serde(default = "yes")]
     pub movable: bool,
-    /// It is being deleted: it still holds its place but is neither placed nor moved.
+    /// Whether its VM may be removed and another one made elsewhere: for guests that keep nothing.
+    #[serde(default)]
+    pub recreate: bool,
+    /// The place that is kept for a guest whose VM was removed so that it is made anew there. It is placed before all
+    /// others, and need not wait where that is paid capacity.
+    #[serde(default)]
+    pub reserved: Option<Bound>,
+    /// It is being deleted, or is between two states: it still holds its place but is neither placed nor moved.
     #[serde(default)]
     pub leaving: bool,
 }

@@ -73,6 +73,13 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Whether a guest that is there already may not stay where the rule fails: it is about what may be, not about who
+    /// may come.
+    #[must_use]
+    pub fn binds_residents(self) -> bool {
+        matches!(self, Self::PoolSelector | Self::Jurisdiction | Self::DataClass | Self::Certification | Self::Tenancy)
+    }
+
     /// Whether the rule may hold later although nothing is changed in manifests: it is about room, not permission.
     /// Only pools that fail none of the others are home to a guest.
     #[must_use]

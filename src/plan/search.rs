@@ -58,7 +58,9 @@ struct Penalties(Vec<i64>);
 
 impl Penalties {
     fn new(model: &Model<'_>, decided: &[Decided]) -> Self {
-        let mut ranks: Vec<i32> = decided.iter().map(|one| model.guest(one.guest).policy.priority).collect();
+        // Who has a place kept goes before everybody.
+        let rank = |guest: &super::GuestState| if guest.reserved.is_some() { i32::MAX } else { guest.policy.priority };
+        let mut ranks: Vec<i32> = decided.iter().map(|one| rank(model.guest(one.guest))).collect();
         let priorities = ranks.clone();
         ranks.sort_unstable();
         ranks.dedup();

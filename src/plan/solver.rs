@@ -16,7 +16,7 @@ pub(super) struct Decided {
     pub paid_from: PaidFrom,
 }
 
-/// The guests to be decided on, most important first: by priority, then those that must be near to others, for whom room
+/// The guests to be decided on, most important first: those whose place is kept for them, then by priority, then those that must be near to others, for whom room
 /// elsewhere is of no use, then the largest, then the oldest.
 pub(super) fn queue(model: &Model<'_>) -> Vec<u32> {
     let mut queue: Vec<u32> = (0..index(model.world.guests.len())).filter(|g| wants_place(model, *g)).collect();
@@ -24,6 +24,7 @@ pub(super) fn queue(model: &Model<'_>) -> Vec<u32> {
         let guest = model.guest(*g);
         let size = &guest.size;
         (
+            guest.reserved.is_none(),
             std::cmp::Reverse(guest.policy.priority),
             model.class(*g).near.is_empty(),
             std::cmp::Reverse(size.memory.0.max(u64::from(size.vcpus) << 31)),
@@ -49,6 +50,9 @@ fn wants_place(model: &Model<'_>, guest: u32) -> bool {
 /// When a guest may use paid capacity.
 pub(super) fn paid_from_of(model: &Model<'_>, guest: u32) -> PaidFrom {
     let state = model.guest(guest);
+    if state.reserved.as_ref().is_some_and(|place| place.instance_type.is_some()) {
+        return PaidFrom::Now;
+    }
     let statics = &model.statics[model.class(guest).statics as usize];
     let since = state.waiting_since.unwrap_or(model.world.now);
     paid_from(&state.policy, statics.selected_home, statics.allowed_home, since, model.world.now)

@@ -128,17 +128,17 @@ mod tests {
     #[test]
     fn a_guest_that_adopts_goes_where_its_vm_is_and_only_where_its_namespace_is_named() {
         let everybody = pool(&json!({ "namespaceSelector": {} }));
-        let plan = decided(std::slice::from_ref(&everybody), &Assumed::new());
+        let plan = decided(std::slice::from_ref(&everybody), &Assumed::default());
         assert_eq!((plan.bindings[0].place.pool.as_str(), plan.explanations[0].reason), ("xen", Reason::Placed));
         let ours = pool(&json!({ "namespaceSelector": { "matchLabels": { "team": "shop" } } }));
-        assert_eq!(decided(&[ours], &Assumed::new()).bindings.len(), 1);
+        assert_eq!(decided(&[ours], &Assumed::default()).bindings.len(), 1);
         let theirs = pool(&json!({ "namespaceSelector": { "matchLabels": { "team": "bank" } } }));
         for (pools, said) in [
             (vec![], "no such CloudPool"),
             (vec![theirs], "does not name the namespace shop"),
             (vec![pool(&json!(null))], "write tenancy.namespaceSelector"),
         ] {
-            let plan = decided(&pools, &Assumed::new());
+            let plan = decided(&pools, &Assumed::default());
             assert_eq!((plan.bindings.len(), plan.explanations[0].reason), (0, Reason::NoPoolFits));
             assert!(plan.explanations[0].message.contains(said), "{}", plan.explanations[0].message);
         }
@@ -150,7 +150,9 @@ mod tests {
             zone: None,
             spot: false,
         };
-        let bound = decided(&[everybody], &[("u1".to_owned(), bound)].into());
+        let bindings = [("u1".to_owned(), bound)].into();
+        let assumed = Assumed { bindings, ..Assumed::default() };
+        let bound = decided(&[everybody], &assumed);
         assert!(bound.bindings.is_empty() && bound.explanations.is_empty(), "once");
     }
 }

@@ -10,23 +10,35 @@ use kube::ResourceExt as _;
 
 use super::{
     adoption,
+    flights::{self, Flight},
     policy::policy,
     pools::{self, Namespaces, named_hosts},
 };
 use crate::{
     api::{
         CloudPool, Guest,
+        care::Move,
         condition::{self, Kind},
-        guest::Binding,
+        guest::{Binding, Phase, Relocation},
         money::Currency,
         template::PowerState,
         virtual_workload::Placement,
     },
+    guest::mandate::Mandate,
     plan::{self, World},
 };
 
-/// Bindings that were written and are not yet in the watch, by the guest's UID.
-pub type Assumed = HashMap<String, Binding>;
+/// What was written and is not yet in the watch, by the guest's UID.
+#[derive(Debug, Default)]
+pub struct Assumed {
+    /// Bindings.
+    pub bindings: HashMap<String, Binding>,
+    /// Decisions to move.
+    pub relocations: HashMap<String, Relocation>,
+}
+
+/// How many guests of a pool may be on the move at a time when the pool does not say.
+const DEFAULT_MOVES: u32 = 2;
 
 /// The world, and what its names stand for.
 pub struct Picture<'g> {
@@ -36,18 +48,22 @@ pub struct Picture<'g> {
     pub guests: HashMap<String, &'g Arc<Guest>>,
     /// Ids of hosts by pool and by the name that the engine knows them by.
     pub host_ids: HashMap<(String, String), String>,
+    /// Guests that are on the move.
+    pub flights: Vec<Flight>,
+    /// How many guests of each pool may be on the move at a time.
+    pub most_moves: HashMap<String, u32>,
 }
 
 /// Hosts by the names that the engine knows them by, and back.
-struct Hosts {
+pub(super) struct Hosts {
     /// Ids by pool and name.
-    ids: HashMap<(String, String), String>,
+    pub ids: HashMap<(String, String), String>,
     /// Names by pool and id.
-    names: HashMap<(String, String), String>,
+    pub names: HashMap<(String, String), String>,
 }
 
 impl Hosts {
-    fn of(pools: &[&Arc<CloudPool>]) -> Self {
+    pub(super) fn of(pools: &[&Arc<CloudPool>]) -> Self {
         let mut hosts = Self { ids: HashMap::new(), names: HashMap::new() };
         for pool in pools {
             for (name, host) in named_hosts(pool) {
@@ -91,7 +107,8 @@ pub fn picture<'g>(
     pools.sort_by_key(|pool| pool.name_any());
     let hosts = Hosts::of(&pools);
     let mut policies: Vec<(Option<&Placement>, Arc<plan::Policy>)> = Vec::new();
-    let states = guests
+    let mut flights = Vec::new();
+    let mut states: Vec<plan::GuestState> = guests
         .iter()
         .map(|guest| {
             let placement = guest.spec.placement.as_ref();
@@ -103,9 +120,19 @@ pub fn picture<'g>(
                 policies.push((placement, Arc::clone(&policy)));
                 policy
             };
-            guest_state(guest, policy, assumed, &hosts)
+            guest_state(guest, policy, assumed, &hosts, now)
         })
         .collect();
+    for at in 0..guests.len() {
+        let relocation = flights::last(&guests[at], &assumed.relocations);
+        let (Some(relocation), Some(bound)) = (relocation, states[at].bound.clone()) else { continue };
+        if flights::standing(&guests[at], Some(relocation), now) != flights::Standing::UnderWay {
+            continue;
+        }
+        let (guest, kind) = (states[at].uid.clone(), relocation.kind);
+        flights.push(Flight { guest, pool: bound.pool, host: bound.host, kind });
+        states.extend(flights::target(relocation, &hosts).map(|target| flights::shadow(&states[at], target)));
+    }
     let world = World {
         now,
         currency: currency(&pools)?,
@@ -114,22 +141,29 @@ pub fn picture<'g>(
         guests: states,
     };
     let guests = guests.iter().map(|guest| (guest.uid().unwrap_or_default(), guest)).collect();
-    Some(Picture { world, guests, host_ids: hosts.ids })
+    let limit = |pool: &&Arc<CloudPool>| pool.spec.max_concurrent_moves.unwrap_or(DEFAULT_MOVES);
+    let most_moves = pools.iter().map(|pool| (pool.name_any(), limit(pool))).collect();
+    Some(Picture { world, guests, host_ids: hosts.ids, flights, most_moves })
 }
 
-/// Drops assumed bindings that the watch has brought by now, or whose guests are gone.
+/// Drops what the watch has brought by now, and what is about guests that are gone.
 fn forget_what_is_seen(assumed: &mut Assumed, guests: &[Arc<Guest>]) {
-    if assumed.is_empty() {
+    if assumed.bindings.is_empty() && assumed.relocations.is_empty() {
         return;
     }
-    let seen: HashMap<String, u32> = guests
-        .iter()
-        .map(|guest| {
-            let incarnation = guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
-            (guest.uid().unwrap_or_default(), incarnation)
-        })
-        .collect();
-    assumed.retain(|uid, binding| seen.get(uid).is_some_and(|incarnation| *incarnation < binding.incarnation));
+    let seen: HashMap<String, &Guest> =
+        guests.iter().map(|guest| (guest.uid().unwrap_or_default(), &**guest)).collect();
+    assumed.bindings.retain(|uid, binding| {
+        let incarnation = |guest: &&Guest| guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
+        seen.get(uid).is_some_and(|guest| incarnation(guest) < binding.incarnation)
+    });
+    assumed.relocations.retain(|uid, relocation| {
+        let older = |guest: &&Guest| {
+            guest.spec.relocation.as_ref().is_none_or(|seen| seen.decided_at.0 < relocation.decided_at.0)
+                && incarnation(guest) == relocation.incarnation
+        };
+        seen.get(uid).is_some_and(older)
+    });
 }
 
 /// The currency in which places are compared: that of the first pool of one's own, else of the first pool.
@@ -144,7 +178,7 @@ fn currency(pools: &[&Arc<CloudPool>]) -> Option<Currency> {
 #[must_use]
 pub fn valid_binding<'a>(guest: &'a Guest, assumed: &'a Assumed) -> Option<&'a Binding> {
     let incarnation = incarnation(guest);
-    let assumed = guest.metadata.uid.as_ref().and_then(|uid| assumed.get(uid));
+    let assumed = guest.metadata.uid.as_ref().and_then(|uid| assumed.bindings.get(uid));
     assumed.or(guest.spec.binding.as_ref()).filter(|binding| binding.incarnation >= incarnation)
 }
 
@@ -158,25 +192,25 @@ fn guest_state(
     guest: &Guest,
     policy: Arc<plan::Policy>,
     assumed: &Assumed,
-    Hosts { ids: host_ids, names: host_names }: &Hosts,
+    hosts: &Hosts,
+    now: Timestamp,
 ) -> plan::GuestState {
     let status = guest.status.clone().unwrap_or_default();
     let template = &guest.spec.template;
     let placed = condition::find(&status.conditions, Kind::Placed);
-    let bound = valid_binding(guest, assumed).map(|binding| plan::Bound {
-        pool: binding.pool.clone(),
-        // Where it is counts more than where it was to start, as long as the name says which host that is.
-        host: status
-            .host
-            .clone()
-            .filter(|host| host_ids.contains_key(&(binding.pool.clone(), host.clone())))
-            .or_else(|| host_names.get(&(binding.pool.clone(), binding.host.clone()?)).cloned()),
-        instance_type: binding.instance_type.clone(),
-        zone: binding.zone.clone(),
-        spot: binding.spot,
-    });
+    // One that is still to be switched off takes its room until then. One that adopts a VM is given no host: that is its
+    // VM's, or its pool's choice.
+    let powered_on = status.host.is_some()
+        || (guest.spec.adopt.is_none() && template.power_state.unwrap_or_default() == PowerState::Running);
+    let bound = valid_binding(guest, assumed).map(|binding| bound(guest, binding, powered_on, hosts));
     // What adopts a VM is where that is, and is not placed.
     let bound = bound.or_else(|| adoption::named(guest));
+    let relocation = flights::last(guest, &assumed.relocations);
+    let standing = flights::standing(guest, relocation, now);
+    let mandate = Mandate::new(&guest.spec, &status);
+    // What is being made, stopped, or not seen is left alone until it is one or the other.
+    let settled = matches!(status.phase, Some(Phase::Running | Phase::Stopped | Phase::Waiting | Phase::Failed));
+    let rests = settled && standing != flights::Standing::UnderWay;
     plan::GuestState {
         uid: guest.uid().unwrap_or_default(),
         namespace: guest.namespace().unwrap_or_default(),
@@ -185,25 +219,40 @@ fn guest_state(
         created_at: guest.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         waiting_since: placed.filter(|placed| placed.status == "False").map(|placed| placed.last_transition_time.0),
         size: plan::Size { vcpus: template.size.vcpus, memory: template.size.memory, resources: BTreeMap::new() },
-        // One that is still to be switched off takes its room until then. One that adopts a VM is given no host: that is
-        // its VM's, or its pool's choice.
-        powered_on: status.host.is_some()
-            || (guest.spec.adopt.is_none() && template.power_state.unwrap_or_default() == PowerState::Running),
+        powered_on,
         image: Some(template.image.name.clone()),
         networks: template.networks.iter().map(|network| network.name.clone()).collect(),
         storages: template.disks.iter().filter_map(|disk| disk.storage.clone()).collect(),
         policy,
-        bound,
         excluded: status
             .refusals
             .into_iter()
             .map(|refusal| plan::Excluded { pool: refusal.pool, until: refusal.until.0 })
             .collect(),
-        home_room_since: None,
-        moved_at: None,
-        // Moving guests is not carried out yet, so none is planned.
-        movable: false,
-        leaving: guest.metadata.deletion_timestamp.is_some(),
+        home_room_since: status.placement.and_then(|placement| placement.home_room_since).map(|time| time.0),
+        moved_at: relocation.map(|relocation| relocation.decided_at.0),
+        movable: status.phase == Some(Phase::Running) && mandate.no_move(Move::Live).is_none(),
+        recreate: mandate.no_move(Move::Recreate).is_none(),
+        reserved: flights::reserved(guest, relocation, hosts).filter(|_| bound.is_none()),
+        leaving: guest.metadata.deletion_timestamp.is_some() || (bound.is_some() && !rests),
+        bound,
+    }
+}
+
+/// Where a guest is, or is to be.
+fn bound(guest: &Guest, binding: &Binding, powered_on: bool, hosts: &Hosts) -> plan::Bound {
+    let pool = &binding.pool;
+    let is_there = |host: &String| hosts.ids.contains_key(&(pool.clone(), host.clone()));
+    // Where it is counts more than where it was to start, as long as the name says which host that is.
+    let seen = guest.status.as_ref().and_then(|status| status.host.clone()).filter(is_there);
+    let wished = || hosts.names.get(&(pool.clone(), binding.host.clone()?)).cloned();
+    plan::Bound {
+        pool: pool.clone(),
+        // One that is off is on no host: it starts wherever there is room.
+        host: if powered_on { seen.or_else(wished) } else { None },
+        instance_type: binding.instance_type.clone(),
+        zone: binding.zone.clone(),
+        spot: binding.spot,
     }
 }
 

@@ -1,80 +1,15 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::pools::{DEFAULT_OVERCOMMIT, overcommit, plan_host},
+    super::{
+        pools::{DEFAULT_OVERCOMMIT, overcommit, plan_host},
+        testing::*,
+    },
     *,
 };
 use crate::api::pool_status::HostStatus;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
-
-fn now() -> Timestamp {
-    Timestamp::from_second(1_800_000_000).unwrap()
-}
-
-fn guest(name: &str, more: &Value) -> Arc<Guest> {
-    let mut object = json!({
-        "apiVersion": "innkeeper.dev/v1alpha1", "kind": "Guest",
-        "metadata": { "name": name, "namespace": "shop", "uid": name },
-        "spec": {
-            "workload": "web",
-            "template": { "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "1Gi" } },
-        },
-    });
-    merge(&mut object, more);
-    Arc::new(serde_json::from_value(object).unwrap())
-}
-
-fn pool(name: &str, more: &Value) -> Arc<CloudPool> {
-    let mut object = json!({
-        "apiVersion": "innkeeper.dev/v1alpha1", "kind": "CloudPool", "metadata": { "name": name },
-        "spec": {
-            "provider": { "xapi": { "endpoints": [], "credentialsSecretRef": { "namespace": "a", "name": "b" } } },
-            "location": { "jurisdiction": "GB" },
-            "pricing": { "owned": { "currency": "EUR", "monthlyRunningCost": "100" } },
-        },
-        "status": {
-            "hosts": [host("a", "xen1"), host("b", "xen2")],
-            "conditions": [condition("Ready", "True", "InventoryCurrent"), condition("Reachable", "True", "Answers")],
-        },
-    });
-    merge(&mut object, more);
-    Arc::new(serde_json::from_value(object).unwrap())
-}
-
-fn rented(name: &str, currency: &str) -> Arc<CloudPool> {
-    let mut pool = (*pool(name, &json!({}))).clone();
-    pool.spec.pricing = serde_json::from_value(json!({ "payPerUse": { "currency": currency, "instanceTypes": [
-        { "name": "t3.small", "vcpus": 2, "memory": "2Gi", "hourly": "0.02" },
-    ]}}))
-    .unwrap();
-    Arc::new(pool)
-}
-
-fn host(id: &str, name: &str) -> Value {
-    json!({
-        "id": id, "name": name, "schedulable": true, "cpus": 8, "memory": "32Gi", "allocatableMemory": "30Gi",
-        "vcpusOthers": 6, "guestsOthers": 2,
-    })
-}
-
-fn condition(kind: &str, status: &str, reason: &str) -> Value {
-    json!({
-        "type": kind, "status": status, "reason": reason, "message": format!("because of {reason}"),
-        "lastTransitionTime": "2027-01-15T07:59:00Z",
-    })
-}
-
-fn merge(into: &mut Value, more: &Value) {
-    match (into, more) {
-        (Value::Object(into), Value::Object(more)) => {
-            for (key, value) in more {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, more) => *into = more.clone(),
-    }
-}
 
 fn bound(host: Option<&str>, incarnation: u32) -> Value {
     json!({ "spec": { "binding": { "pool": "xen", "incarnation": incarnation, "host": host } } })
@@ -87,14 +22,19 @@ fn state(guest: &Arc<Guest>, pools: &[Arc<CloudPool>], assumed: &mut Assumed) ->
 }
 
 fn host_of(guest: &Arc<Guest>, pools: &[Arc<CloudPool>]) -> Option<String> {
-    state(guest, pools, &mut Assumed::new()).bound.unwrap().host
+    state(guest, pools, &mut Assumed::default()).bound.unwrap().host
 }
 
 #[test]
 fn without_guests_there_is_nothing_to_decide() {
-    let mut assumed = Assumed::from([("gone".to_owned(), binding(1))]);
+    let mut assumed = assumed_bindings(&[("gone", 1)]);
     assert!(picture(&[], &[pool("xen", &json!({}))], &Namespaces::new(), &mut assumed, now()).is_none());
-    assert!(assumed.is_empty());
+    assert!(assumed.bindings.is_empty());
+}
+
+fn assumed_bindings(of: &[(&str, u32)]) -> Assumed {
+    let bindings = of.iter().map(|(uid, incarnation)| ((*uid).to_owned(), binding(*incarnation))).collect();
+    Assumed { bindings, ..Assumed::default() }
 }
 
 fn binding(incarnation: u32) -> Binding {
@@ -104,11 +44,11 @@ fn binding(incarnation: u32) -> Binding {
 #[test]
 fn a_binding_for_a_vm_that_is_gone_is_void() {
     let mut guest = (*guest("web-0", &bound(Some("a"), 1))).clone();
-    assert!(valid_binding(&guest, &Assumed::new()).is_some());
+    assert!(valid_binding(&guest, &Assumed::default()).is_some());
     guest.status = Some(serde_json::from_value(json!({ "incarnation": 2 })).unwrap());
-    assert!(valid_binding(&guest, &Assumed::new()).is_none());
+    assert!(valid_binding(&guest, &Assumed::default()).is_none());
     assert_eq!(incarnation(&guest), 2);
-    let unplaced = state(&Arc::new(guest), &[pool("xen", &json!({}))], &mut Assumed::new());
+    let unplaced = state(&Arc::new(guest), &[pool("xen", &json!({}))], &mut Assumed::default());
     assert_eq!(unplaced.bound, None);
 }
 
@@ -116,17 +56,17 @@ fn a_binding_for_a_vm_that_is_gone_is_void() {
 fn what_was_bound_counts_until_the_watch_brings_it() {
     let pools = [pool("xen", &json!({}))];
     let unseen = guest("web-0", &json!({}));
-    let mut assumed = Assumed::from([("web-0".to_owned(), binding(1)), ("gone".to_owned(), binding(1))]);
+    let mut assumed = assumed_bindings(&[("web-0", 1), ("gone", 1)]);
     let bound_there = state(&unseen, &pools, &mut assumed).bound.unwrap();
     assert_eq!((bound_there.pool.as_str(), bound_there.host.as_deref()), ("xen", Some("xen2")));
-    assert_eq!(assumed.len(), 1, "a guest that is gone holds nothing");
+    assert_eq!(assumed.bindings.len(), 1, "a guest that is gone holds nothing");
     let seen = guest("web-0", &bound(Some("a"), 1));
     assert_eq!(state(&seen, &pools, &mut assumed).bound.unwrap().host.as_deref(), Some("xen1"));
-    assert!(assumed.is_empty());
+    assert!(assumed.bindings.is_empty());
     // One that was bound for its next VM while the watch still shows the last binding.
     let mut renewed = (*seen).clone();
     renewed.status = Some(serde_json::from_value(json!({ "incarnation": 2 })).unwrap());
-    let mut assumed = Assumed::from([("web-0".to_owned(), binding(2))]);
+    let mut assumed = assumed_bindings(&[("web-0", 2)]);
     assert_eq!(state(&Arc::new(renewed), &pools, &mut assumed).bound.unwrap().host.as_deref(), Some("xen2"));
 }
 
@@ -149,7 +89,7 @@ fn hosts_of_the_same_name_are_told_apart() {
     let guest = guest("web-0", &running);
     assert_eq!(host_of(&guest, &pools).as_deref(), Some("xen (b)"), "the name alone does not tell");
     let guests = [guest];
-    let picture = picture(&guests, &pools, &Namespaces::new(), &mut Assumed::new(), now()).unwrap();
+    let picture = picture(&guests, &pools, &Namespaces::new(), &mut Assumed::default(), now()).unwrap();
     let id = |name: &str| picture.host_ids.get(&("xen".to_owned(), name.to_owned())).map(String::as_str);
     assert_eq!((id("xen (a)"), id("xen (b)"), id("xen3"), id("xen")), (Some("a"), Some("b"), Some("c"), None));
     let plan::Capacity::Hosts { hosts, .. } = &picture.world.pools[0].capacity else { panic!("no hosts") };
@@ -161,11 +101,11 @@ fn hosts_of_the_same_name_are_told_apart() {
 fn a_guest_that_is_being_switched_off_still_takes_its_room() {
     let pools = [pool("xen", &json!({}))];
     let off = json!({ "spec": { "template": { "powerState": "Stopped" } } });
-    assert!(!state(&guest("web-0", &off), &pools, &mut Assumed::new()).powered_on);
+    assert!(!state(&guest("web-0", &off), &pools, &mut Assumed::default()).powered_on);
     let mut stopping = off.clone();
     merge(&mut stopping, &json!({ "status": { "host": "xen1" } }));
-    assert!(state(&guest("web-0", &stopping), &pools, &mut Assumed::new()).powered_on);
-    assert!(state(&guest("web-0", &json!({})), &pools, &mut Assumed::new()).powered_on);
+    assert!(state(&guest("web-0", &stopping), &pools, &mut Assumed::default()).powered_on);
+    assert!(state(&guest("web-0", &json!({})), &pools, &mut Assumed::default()).powered_on);
 }
 
 #[test]
@@ -174,7 +114,7 @@ fn pools_that_refused_are_excluded_and_waiting_counts_from_the_first_time() {
         "refusals": [{ "pool": "xen", "message": "full", "until": "2027-01-15T08:05:00Z" }],
         "conditions": [condition("Placed", "False", "NoPoolFits")],
     }});
-    let state = state(&guest("web-0", &status), &[pool("xen", &json!({}))], &mut Assumed::new());
+    let state = state(&guest("web-0", &status), &[pool("xen", &json!({}))], &mut Assumed::default());
     assert_eq!((state.excluded.len(), state.excluded[0].pool.as_str()), (1, "xen"));
     assert_eq!(state.excluded[0].until, "2027-01-15T08:05:00Z".parse().unwrap());
     assert_eq!(state.waiting_since, Some("2027-01-15T07:59:00Z".parse().unwrap()));
@@ -184,7 +124,7 @@ fn pools_that_refused_are_excluded_and_waiting_counts_from_the_first_time() {
 fn overflow_waits_two_minutes_unless_the_workload_says_otherwise() {
     let burst = |placement: Value| {
         let guest = guest("web-0", &json!({ "spec": { "placement": placement } }));
-        state(&guest, &[pool("xen", &json!({}))], &mut Assumed::new()).policy.burst.clone()
+        state(&guest, &[pool("xen", &json!({}))], &mut Assumed::default()).policy.burst.clone()
     };
     let after = |seconds| plan::Burst::WhenFull { after: SignedDuration::from_secs(seconds), return_home: None };
     assert_eq!(burst(Value::Null), after(120));
@@ -206,7 +146,7 @@ fn selectors_and_laws_are_handed_on() {
         },
         "jurisdictions": { "allow": ["GB", "IE"] },
     }}});
-    let state = state(&guest("web-0", &placement), &[pool("xen", &json!({}))], &mut Assumed::new());
+    let state = state(&guest("web-0", &placement), &[pool("xen", &json!({}))], &mut Assumed::default());
     let selector = &state.policy.pool_selector;
     assert_eq!(selector.match_labels["tier"], "gold");
     let operators: Vec<_> = selector.match_expressions.iter().map(|expression| expression.operator).collect();
@@ -218,7 +158,7 @@ fn selectors_and_laws_are_handed_on() {
 fn prices_are_compared_in_the_currency_of_owned_hardware() {
     let guests = [guest("web-0", &json!({}))];
     let of = |pools: &[Arc<CloudPool>]| {
-        picture(&guests, pools, &Namespaces::new(), &mut Assumed::new(), now()).unwrap().world.currency.to_string()
+        picture(&guests, pools, &Namespaces::new(), &mut Assumed::default(), now()).unwrap().world.currency.to_string()
     };
     assert_eq!(of(&[rented("a", "USD"), pool("xen", &json!({}))]), "EUR");
     assert_eq!(of(&[rented("b", "USD"), rented("c", "GBP")]), "USD");
@@ -258,7 +198,7 @@ fn others_take_their_share_of_a_hosts_processors() {
 /// The offerings of a pool as the engine sees them: type, zone, spot, price, and whether it is set aside.
 fn offered(pool: &Arc<CloudPool>) -> Vec<(String, Option<String>, bool, String, bool)> {
     let guests = [guest("web-0", &json!({}))];
-    let picture = picture(&guests, std::slice::from_ref(pool), &Namespaces::new(), &mut Assumed::new(), now());
+    let picture = picture(&guests, std::slice::from_ref(pool), &Namespaces::new(), &mut Assumed::default(), now());
     let plan::Capacity::Offerings(rows) = picture.unwrap().world.pools.remove(0).capacity else {
         panic!("no offerings")
     };

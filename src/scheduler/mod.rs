@@ -1,16 +1,23 @@
-//! The scheduler: which pool and host each guest goes to, and why. It only binds; the guest controller realises.
+//! The scheduler: which pool and host each guest goes to, who moves, and why. It only decides; the guest controller
+//! realises.
 //!
 //! All guests are decided on together, from one picture of the world: two runs side by side would give the same room
 //! away twice. What was bound in the last round and is not yet in the watch counts as bound.
 
 mod act;
 pub mod adoption;
+pub mod flights;
 pub mod gather;
+pub mod moves;
 mod policy;
 pub mod pools;
+pub mod remarks;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -64,20 +71,39 @@ const SOONEST: Duration = Duration::from_millis(250);
 /// How long a round may last: it writes a few objects for each guest that it decides on.
 const ROUND: Limit = Limit(Duration::from_mins(30));
 
-/// Only places for guests that have none: moves are not carried out.
+/// How soon prices and rules of guests that have a place are looked at again.
+const REVIEW: SignedDuration = SignedDuration::from_secs(2);
+
+/// All moves that are worth while are planned. How many are begun is another matter: those that need a person must not
+/// crowd out the others.
 const OPTIONS: plan::Options = plan::Options {
     steps: 200_000,
-    moves: plan::MoveOptions { most: 0, saving_percent: 0, density: 0, cool_down: SignedDuration::ZERO },
+    moves: plan::MoveOptions {
+        most: 100_000,
+        saving_percent: 20,
+        density: 0,
+        cool_down: SignedDuration::from_mins(30),
+    },
 };
+
+/// What is kept from round to round. After a restart it begins empty: what must not be forgotten is in the guests.
+#[derive(Debug, Default)]
+struct State {
+    assumed: gather::Assumed,
+    reasons: moves::Reasons,
+    /// When the reasons of guests without a place were last written.
+    told: HashMap<String, Timestamp>,
+    reviewed_at: Option<Timestamp>,
+}
 
 impl Scheduler {
     /// Decides whenever something changed, or when time alone may change a decision, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut assumed = gather::Assumed::new();
+        let mut state = State::default();
         let mut failures = 0;
         loop {
             let watched = self.watchdog.watch("scheduler", ROUND);
-            let round = self.round(&mut assumed).await;
+            let round = self.round(&mut state).await;
             drop(watched);
             let wake = match round {
                 Ok(wake_at) => {
@@ -103,26 +129,47 @@ impl Scheduler {
     }
 
     /// One round. Returns when to decide again though nothing changed.
-    async fn round(&self, assumed: &mut gather::Assumed) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
+    async fn round(&self, state: &mut State) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
         let (guests, pools, now) = (self.guests.state(), self.pools.state(), (self.now)());
         if let Some(wait_until) = gather::first_look(&pools, now) {
             return Ok(Some(wait_until));
         }
         let namespaces = self.namespaces();
-        let picture = gather::picture(&guests, &pools, &namespaces, assumed, now);
+        let picture = gather::picture(&guests, &pools, &namespaces, &mut state.assumed, now);
         let Some(picture) = picture else { return Ok(None) };
         let began = Instant::now();
         let plan = plan::decide(&picture.world, &OPTIONS);
-        let plan = adoption::added(plan, &guests, &pools, &namespaces, assumed);
-        debug!(bindings = plan.bindings.len(), unplaced = plan.unplaced.len(), "decided");
-        let done = act::carry_out(self, &picture, &plan, assumed).await;
+        let plan = adoption::added(plan, &guests, &pools, &namespaces, &state.assumed);
+        let chosen = moves::choose(&plan, &picture, &state.assumed, &mut state.reasons);
+        let (review, review_at) = state.review(&picture.world);
+        let remarks = remarks::All::new(&picture, &plan, &chosen, review.as_deref());
+        debug!(
+            bindings = plan.bindings.len(),
+            unplaced = plan.unplaced.len(),
+            moves = plan.moves.len(),
+            begun = chosen.begin.len(),
+            "decided"
+        );
+        let done = act::carry_out(self, &picture, &plan, &chosen, &remarks, state).await;
         self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
-        done?;
-        Ok(plan.wake_at)
+        let again = done?;
+        Ok([plan.wake_at, chosen.wake_at, review_at, again].into_iter().flatten().min())
     }
 
     fn namespaces(&self) -> Namespaces {
         self.namespaces.state().iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect()
+    }
+}
+
+impl State {
+    /// Looks at prices and rules, unless that was done just now; then it is said when it is to be done.
+    fn review(&mut self, world: &plan::World) -> (Option<Vec<plan::review::Standing>>, Option<Timestamp>) {
+        let next = self.reviewed_at.and_then(|at| at.checked_add(REVIEW).ok()).filter(|next| *next > world.now);
+        if next.is_some() {
+            return (None, next);
+        }
+        self.reviewed_at = Some(world.now);
+        (Some(plan::review::review(world)), None)
     }
 }
 

@@ -120,7 +120,12 @@ fn capacity(pool: &CloudPool, spec: &CloudPoolSpec, status: &CloudPoolStatus) ->
         per_vcpu: overhead.per_vcpu,
         one_in: u64::from(overhead.memory_divisor),
     });
-    let hosts = named_hosts(pool).into_iter().map(|(name, host)| plan_host(name, host, overcommit(spec))).collect();
+    let drains = |host: &HostStatus| spec.drain_hosts.iter().any(|name| name.0 == host.name || name.0 == host.id);
+    let hosts = named_hosts(pool)
+        .into_iter()
+        .map(|(name, host)| plan::Host { evacuate: drains(host), ..plan_host(name, host, overcommit(spec)) })
+        .map(|host| plan::Host { enabled: host.enabled && !host.evacuate, ..host })
+        .collect();
     plan::Capacity::Hosts { hosts, overhead }
 }
 

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use super::decide::{Plan, owned};
 use crate::api::{
     Guest, VirtualWorkload, VirtualWorkloadStatus,
-    condition::{self, Claim, Kind},
+    condition::{self, Claim, Kind, Status},
     money::{Currency, HOURS_PER_MONTH, Money},
     names::WORKLOAD_LABEL,
     virtual_workload::PoolShare,
@@ -98,6 +98,8 @@ fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan, failed: Op
     let placed = guests.iter().filter(|guest| pool(guest).is_some()).count();
     let ready = guests.iter().filter(|guest| is_ready(guest)).count();
     let mut claims = vec![placed_claim(guests, placed, wanted)];
+    claims.extend(compliant(guests));
+    claims.extend(within_budget(workload, guests));
     let blocked = match (plan.taken.first(), failed) {
         (Some(name), _) => Some(("NameTaken", Kind::Stalled, taken(name))),
         (None, Some(why)) => Some(("GuestsNotWritten", Kind::Reconciling, format!("{why}; it is tried again"))),
@@ -152,6 +154,41 @@ fn placed_claim(guests: &[&Guest], placed: usize, wanted: usize) -> Claim {
     });
     let (reason, first) = why.unwrap_or_else(|| ("NotPlacedYet".to_owned(), "they are being placed".to_owned()));
     Claim::no(Kind::Placed, reason, format!("{placed} of {wanted} guests have a pool; {first}"))
+}
+
+/// Guests that live where they may not.
+fn compliant(guests: &[&Guest]) -> Option<Claim> {
+    let mut all = guests.iter().filter_map(|guest| {
+        let compliant = condition::find(conditions(guest), Kind::Compliant);
+        Some((guest.name_any(), compliant.filter(|compliant| compliant.status == "False")?))
+    });
+    let (name, first) = all.next()?;
+    let number = all.count() + 1;
+    let message = format!("{number} of {} guests live where they may not; {name}: {}", guests.len(), first.message);
+    Some(Claim::no(Kind::Compliant, first.reason.clone(), message))
+}
+
+/// What the guests cost, against what they may.
+fn within_budget(workload: &VirtualWorkload, guests: &[&Guest]) -> Option<Claim> {
+    let budget = workload.spec.placement.as_ref()?.monthly_budget?;
+    let placed = guests.iter().filter(|guest| pool(guest).is_some());
+    let costs: Vec<Option<Money>> =
+        placed.map(|guest| guest.status.as_ref().and_then(|status| status.hourly_cost)).collect();
+    let same = |cost: &Option<Money>| cost.filter(|cost| cost.currency == budget.currency);
+    let known: Vec<Money> = costs.iter().filter_map(same).collect();
+    if known.len() < costs.len() {
+        let message =
+            format!("what {} of the guests cost is not known in {}", costs.len() - known.len(), budget.currency);
+        return Some(Claim::new(Kind::WithinBudget, Status::Unknown, "PriceUnknown", message));
+    }
+    let sum = known.iter().map(|cost| cost.amount.0 * HOURS_PER_MONTH).sum::<Decimal>();
+    let message = format!("{:.2} of {} a month", sum.round_dp(2), budget);
+    Some(if sum <= budget.amount.0 {
+        Claim::yes(Kind::WithinBudget, "WithinBudget", message)
+    } else {
+        let then = "prices have risen: nobody is put out for that, raise the budget or scale in";
+        Claim::no(Kind::WithinBudget, "OverBudget", format!("{message}; {then}"))
+    })
 }
 
 /// What is wrong with a guest, in a sentence.

@@ -43,6 +43,36 @@ fn has(status: &VirtualWorkloadStatus, kind: Kind) -> bool {
 }
 
 #[test]
+fn what_the_guests_cost_is_held_against_the_budget() {
+    let mut budgeted = workload(2);
+    let budget = json!({ "monthlyBudget": { "amount": "80", "currency": "EUR" } });
+    budgeted.spec.placement = serde_json::from_value(budget).unwrap();
+    let with = |cost: (&str, &str)| {
+        let guests = [placed("web-0", "xen", cost, "True"), placed("web-1", "xen", ("0.05", "EUR"), "True")];
+        status(&budgeted, &guests, &decide(&budgeted, &guests), None, now())
+    };
+    let within = says(&with(("0.05", "EUR")), Kind::WithinBudget, "True", "WithinBudget");
+    assert_eq!(within, "73.00 of 80 EUR a month");
+    let over = says(&with(("0.06", "EUR")), Kind::WithinBudget, "False", "OverBudget");
+    assert!(over.starts_with("80.30 of 80 EUR a month; prices have risen"), "{over}");
+    says(&with(("0.05", "USD")), Kind::WithinBudget, "Unknown", "PriceUnknown");
+    assert!(!has(&of(0, &[]), Kind::WithinBudget), "without a budget nothing is said");
+}
+
+#[test]
+fn guests_that_live_where_they_may_not_are_summed_up() {
+    let mut guests = vec![(*placed("web-0", "xen", ("1", "EUR"), "True")).clone(); 2];
+    guests[1].metadata.name = Some("web-1".into());
+    let claim = Claim::no(Kind::Compliant, "RuleBroken", "Jurisdiction: xen is not in FR; it stays");
+    let conditions = &mut guests[1].status.as_mut().unwrap().conditions;
+    conditions.extend(condition::merge(&[], &[claim], None, now()));
+    let guests: Vec<_> = guests.into_iter().map(Arc::new).collect();
+    let message = says(&of(2, &guests), Kind::Compliant, "False", "RuleBroken");
+    assert_eq!(message, "1 of 2 guests live where they may not; web-1: Jurisdiction: xen is not in FR; it stays");
+    assert!(!has(&of(2, &guests[..1]), Kind::Compliant));
+}
+
+#[test]
 fn all_well() {
     let status =
         of(2, &[placed("web-0", "xen", ("0.05", "EUR"), "True"), placed("web-1", "xen", ("0.05", "EUR"), "True")]);

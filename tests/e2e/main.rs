@@ -10,6 +10,8 @@ mod leaders;
 mod lifecycle;
 mod lodging;
 mod metrics;
+mod moves;
+mod moves_many;
 mod refused;
 mod rotation;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]

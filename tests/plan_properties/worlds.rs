@@ -153,6 +153,8 @@ pub fn world() -> impl Strategy<Value = World> {
             home_room_since: None,
             moved_at: None,
             movable: true,
+            recreate: false,
+            reserved: None,
             leaving: false,
         });
         World {
