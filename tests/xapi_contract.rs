@@ -9,14 +9,20 @@
 
 #[path = "xapi_contract/alteration.rs"]
 mod alteration;
+#[path = "xapi_contract/amendment.rs"]
+mod amendment;
 #[path = "xapi_contract/connection.rs"]
 mod connection;
 #[path = "xapi_contract/creation.rs"]
 mod creation;
 #[path = "xapi_contract/databases.rs"]
 mod databases;
+#[path = "xapi_contract/disks.rs"]
+mod disks;
 #[path = "xapi_contract/documents.rs"]
 mod documents;
+#[path = "xapi_contract/first_boot.rs"]
+mod first_boot;
 #[path = "xapi_contract/following.rs"]
 mod following;
 #[path = "xapi_contract/lifecycle.rs"]
@@ -31,3 +37,5 @@ mod rpc;
 mod scale;
 #[path = "xapi_contract/soak.rs"]
 mod soak;
+#[path = "xapi_contract/stopping.rs"]
+mod stopping;

@@ -69,6 +69,8 @@ fn knobs() -> xapi_sim::Knobs {
         vdi_release_ms: 0,
         login_failure_ms: 100,
         event_delay_ms: 10,
+        tools_ms: 1,
+        online_resize: true,
         ..xapi_sim::Knobs::default()
     }
 }
@@ -307,6 +309,37 @@ impl World for XapiWorld {
 
     fn larger(&self, wish: &GuestWish) -> Option<GuestWish> {
         Some(GuestWish { vcpus: wish.vcpus + 1, memory: wish.memory.saturating_add(Bytes::gib(1)), ..wish.clone() })
+    }
+
+    /// Reads the user data off the read-only disk with the FAT file system.
+    async fn first_boot(&self, id: &str) -> Option<String> {
+        let vm = self.direct.by_uuid("VM", id).await;
+        let vbds = self.direct.all("VBD").await;
+        let drive =
+            vbds.values().find(|vbd| vbd["VM"] == vm.as_str() && vbd["type"] == "Disk" && vbd["mode"] == "RO")?;
+        let disk = self.direct.call("VDI.get_uuid", json!([drive["VDI"]])).await;
+        let image = self.direct.export(text(&disk)).await.unwrap();
+        let volume = fatfs::FileSystem::new(std::io::Cursor::new(image), fatfs::FsOptions::new()).unwrap();
+        let mut told = String::new();
+        std::io::Read::read_to_string(&mut volume.root_dir().open_file("user-data").unwrap(), &mut told).unwrap();
+        Some(told)
+    }
+
+    async fn deafen(&self, id: &str) -> bool {
+        let vm = self.direct.by_uuid("VM", id).await;
+        crate::harness::eventually("its tools are up", || async {
+            let allowed = self.direct.call("VM.get_allowed_operations", json!([vm])).await;
+            allowed.as_array()?.contains(&json!("clean_shutdown")).then_some(())
+        })
+        .await;
+        self.admin(reqwest::Method::PATCH, "/knobs", json!({ "clean_shutdown_ms": 600_000 })).await;
+        true
+    }
+
+    async fn refuses_removal(&self, id: &str) -> Option<bool> {
+        let vm = self.direct.by_uuid("VM", id).await;
+        let blocked = self.direct.call("VM.get_blocked_operations", json!([vm])).await;
+        Some(blocked.as_object()?.contains_key("destroy"))
     }
 
     async fn plain(&self, _: &GuestWish) -> Option<String> {

@@ -211,28 +211,6 @@ async fn addresses_come_when_the_guest_reports_them() {
     delete(&*provider, &wish.key).await;
 }
 
-/// A guest is asked to shut down; without tools that can be asked its power is cut. Pitfall 32.
-#[tokio::test]
-async fn a_soft_stop_asks_first() {
-    let Some(pool) = pool::sim(&["--knob", "tools_ms=50"]).await else { return };
-    let provider = pool.connect().await;
-    let wish = pool.wired_wish("soft").await;
-    provider.create(&wish).await.unwrap();
-    provider.start(&wish).await.unwrap();
-    until("its tools are up", async || {
-        let guest = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
-        (!guest.addresses.is_empty()).then_some(())
-    })
-    .await;
-    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
-    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 0);
-    pool.knobs(json!({ "tools": false })).await;
-    provider.start(&wish).await.unwrap();
-    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
-    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
-    delete(&*provider, &wish.key).await;
-}
-
 /// What a full host is taken for is never more than xapi says is free: the pool's own arithmetic. Pitfall 31.
 #[tokio::test]
 async fn free_memory_is_never_more_than_xapi_says() {
@@ -251,51 +229,4 @@ async fn free_memory_is_never_more_than_xapi_says() {
     }
     delete(&*provider, &wish.key).await;
     pool.finish(&provider).await;
-}
-
-/// A soft stop whose answer is lost does not cut the power of a guest that is shutting down. Pitfall 32.
-#[tokio::test]
-async fn a_lost_answer_cuts_no_power() {
-    let Some(pool) = pool::sim(&["--knob", "tools_ms=10", "--knob", "clean_shutdown_ms=700"]).await else { return };
-    let provider = pool.connect().await;
-    let wish = pool.wired_wish("slow").await;
-    provider.create(&wish).await.unwrap();
-    provider.start(&wish).await.unwrap();
-    until("its tools are up", async || {
-        let guest = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
-        (!guest.addresses.is_empty()).then_some(())
-    })
-    .await;
-    pool.fault(json!({ "method": "Async.VM.clean_shutdown", "kind": "reset_after", "count": 1 })).await;
-    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap_err().kind, ErrorKind::UnknownOutcome);
-    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopping);
-    until("it has shut down", async || {
-        let guest = provider.stop(&wish.key, StopMode::USUAL).await.unwrap();
-        (guest.power == Power::Stopped).then_some(())
-    })
-    .await;
-    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 0);
-    delete(&*provider, &wish.key).await;
-    provider.close().await;
-}
-
-/// A guest whose tools do not heed the request loses its power when its time is over. Pitfall 32.
-#[tokio::test]
-async fn a_deaf_guest_loses_its_power_in_the_end() {
-    let Some(pool) = pool::sim(&["--knob", "tools_ms=10", "--knob", "clean_shutdown_ms=60000"]).await else { return };
-    let mut config = pool.config();
-    config.timing.soft_stop = std::time::Duration::from_millis(300);
-    let provider = innkeeper::provider::xapi::XapiProvider::connect(config).await.unwrap();
-    let wish = pool.wired_wish("deaf").await;
-    provider.create(&wish).await.unwrap();
-    provider.start(&wish).await.unwrap();
-    until("its tools are up", async || {
-        let guest = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
-        (!guest.addresses.is_empty()).then_some(())
-    })
-    .await;
-    assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
-    assert_eq!(pool.calls("Async.VM.hard_shutdown").await, 1);
-    delete(&*provider, &wish.key).await;
-    provider.close().await;
 }

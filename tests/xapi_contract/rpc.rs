@@ -80,6 +80,18 @@ impl Rpc {
         found.as_str().expect("a reference").to_owned()
     }
 
+    /// A disk's data.
+    pub(crate) async fn export(&self, disk: &str) -> Result<Vec<u8>, String> {
+        let mut url = self.url.join("/export_raw_vdi").expect("a path");
+        url.query_pairs_mut()
+            .append_pair("vdi", disk)
+            .append_pair("format", "raw")
+            .append_pair("session_id", &self.session);
+        let answer = self.http.get(url).send().await.map_err(|error| error.to_string())?;
+        let answer = answer.error_for_status().map_err(|error| error.without_url().to_string())?;
+        Ok(answer.bytes().await.map_err(|error| error.to_string())?.to_vec())
+    }
+
     pub(crate) async fn log_out(&self) {
         let _ = self.try_call("session.logout", json!([])).await;
     }

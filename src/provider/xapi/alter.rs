@@ -1,13 +1,16 @@
 //! What happens to a guest between its creation and its end: sleep, moves, changes of hands.
 
+use tokio::time::Instant;
+
 use super::{
     call_error::During,
-    client::args,
+    client::{Nature, args},
     create::BUSY_AGAIN,
-    driver::XapiProvider,
+    driver::{MOVES_AT_ONCE, XapiProvider},
     identity::{self, Claim},
     power::{host_by_uuid, not_busy},
     records::Vm,
+    task::{Progress, outcome},
     value::Ref,
     view::View,
 };
@@ -42,12 +45,27 @@ impl XapiProvider {
             Power::Running => not_busy(&record, MIGRATE)?,
             other => return Err(cannot_now(MIGRATE, other)),
         }
-        let full = |_| ProviderError::new(ErrorKind::Unavailable, MIGRATE, "the connection to the pool is closed");
-        let _place = self.moves.acquire().await.map_err(full)?;
+        // Nobody waits in line here: whoever asks again later gets a place then.
+        let _place = self.moves.try_acquire().ok().filter(|_| view.moves() < MOVES_AT_ONCE).ok_or_else(|| {
+            let message = format!("{MOVES_AT_ONCE} moves are under way in the pool, as many as it takes at a time");
+            ProviderError::new(ErrorKind::Throttled, MIGRATE, message).with_retry_after(BUSY_AGAIN * 5)
+        })?;
         let options = serde_json::json!({ "live": "true" });
-        let moved = self.client.run("VM.pool_migrate", args![vm, target, options], self.client.timing.task).await;
-        if let Err(error) = moved {
-            return Err(self.explain(&view, &vm, error, MIGRATE).await);
+        let begun = self.client.begin("VM.pool_migrate", args![vm, target, options], Nature::Repeatable).await;
+        let task = begun.during(MIGRATE)?;
+        match self.client.follow(&task, Instant::now() + self.client.timing.task).await.during(MIGRATE)? {
+            // A large memory takes its time. It is neither broken off nor waited for longer.
+            Progress::Pending => {
+                let message = "the move is under way and takes long";
+                let error = ProviderError::new(ErrorKind::UnknownOutcome, MIGRATE, message);
+                return Err(error.with_retry_after(BUSY_AGAIN * 5));
+            }
+            ended => {
+                self.client.forget_task(&task).await;
+                if let Err(error) = outcome(ended) {
+                    return Err(self.explain(&view, &vm, error, MIGRATE).await);
+                }
+            }
         }
         let record = self.client.get(&vm).await.during(MIGRATE)?;
         // Managers have been seen to report a move that never took place.
@@ -94,8 +112,14 @@ impl XapiProvider {
         let view = self.live().await.during(RELEASE)?;
         let Some((vm, record)) = marked(&view, self, key) else { return Ok(()) };
         let uuid = &record.uuid;
+        self.unprotect(vm, &mut record.clone()).await?;
         // The mark first: without it the VM is nobody's, and the rest means nothing.
-        for flag in [identity::mark_key(uuid), identity::complete_key(uuid), identity::provisioned_key(uuid)] {
+        for flag in [
+            identity::mark_key(uuid),
+            identity::complete_key(uuid),
+            identity::provisioned_key(uuid),
+            identity::making_key(uuid),
+        ] {
             self.client.set("VM.remove_from_other_config", args![vm, flag]).await.during(RELEASE)?;
         }
         Ok(())
@@ -107,6 +131,6 @@ fn marked<'a>(view: &'a View, provider: &'a XapiProvider, key: &Key) -> Option<(
     matches!(claim, Claim::Marked(..)).then_some((vm, record))
 }
 
-fn cannot_now(act: &str, power: Power) -> ProviderError {
+pub(super) fn cannot_now(act: &str, power: Power) -> ProviderError {
     ProviderError::new(ErrorKind::Unavailable, act, format!("it is {}", power.to_string().to_lowercase()))
 }

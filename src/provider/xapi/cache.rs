@@ -13,14 +13,15 @@ use serde_json::Value;
 
 use super::{
     identity,
-    records::{GuestMetrics, Host, Record, Task, Vm},
+    records::{GuestMetrics, Host, Record, Task, Vbd, Vdi, Vm, VmMetrics},
     value::Ref,
     view::{Table, View},
 };
 use crate::provider::{Change, Key, Owner};
 
 /// The classes that are followed, as `event.from` wants and names them. Only what is used: others are chatty.
-pub(super) const CLASSES: [&str; 6] = ["pool", "host", "host_metrics", "vm", "vm_guest_metrics", "task"];
+pub(super) const CLASSES: [&str; 9] =
+    ["pool", "host", "host_metrics", "vm", "vm_metrics", "vm_guest_metrics", "vbd", "vdi", "task"];
 
 /// What `event.from` answers.
 #[derive(Debug, Deserialize)]
@@ -59,6 +60,12 @@ pub(super) enum Effect {
     Vm(Option<Arc<Vm>>, Option<Arc<Vm>>),
     /// A guest's tools told something new.
     GuestMetrics(Ref<GuestMetrics>),
+    /// A VM was started.
+    VmMetrics(Ref<VmMetrics>),
+    /// A VM's drive came, went or changed.
+    Drive(Option<Arc<Vbd>>, Option<Arc<Vbd>>),
+    /// A disk grew, or changed in another way.
+    Disk(Arc<Vdi>),
     /// Whether a host is alive, or what it has, changed.
     Host(Ref<Host>),
     /// The pool changed.
@@ -78,6 +85,9 @@ impl Event {
             "vm_guest_metrics" => {
                 self.put(&mut view.guest_metrics)?.map_or(Effect::None, |(r, ..)| Effect::GuestMetrics(r))
             }
+            "vm_metrics" => self.put(&mut view.vm_metrics)?.map_or(Effect::None, |(r, ..)| Effect::VmMetrics(r)),
+            "vbd" => self.put(&mut view.vbds)?.map_or(Effect::None, |(_, old, new)| Effect::Drive(old, new)),
+            "vdi" => self.put(&mut view.vdis)?.and_then(|(_, old, new)| new.or(old)).map_or(Effect::None, Effect::Disk),
             "host" => self.put(&mut view.hosts)?.map_or(Effect::None, |(r, ..)| Effect::Host(r)),
             "host_metrics" => {
                 let changed = self.put(&mut view.host_metrics)?.map(|(r, ..)| r);
@@ -133,6 +143,9 @@ impl Batch {
             ("host_metrics", view.host_metrics.len()),
             ("vm", view.vms.len()),
             ("vm_guest_metrics", view.guest_metrics.len()),
+            ("vm_metrics", view.vm_metrics.len()),
+            ("vbd", view.vbds.len()),
+            ("vdi", view.vdis.len()),
         ];
         held.iter().all(|(class, n)| counts.get(*class).is_none_or(|count| usize::try_from(*count) == Ok(*n)))
     }
@@ -166,6 +179,11 @@ pub(super) fn changes(effects: &[Effect], view: &View, owner: &Owner) -> Vec<Cha
             });
         }
     };
+    let tell_of = |vm: &Vm, tell: &mut dyn FnMut(Option<&Key>)| {
+        if let Some(key) = identity::claim(owner, vm).key() {
+            tell(Some(key));
+        }
+    };
     for effect in effects {
         match effect {
             Effect::Vm(old, new) => {
@@ -178,19 +196,22 @@ pub(super) fn changes(effects: &[Effect], view: &View, owner: &Owner) -> Vec<Cha
                 }
             }
             Effect::GuestMetrics(metrics) => {
-                for vm in view.vms.values().filter(|vm| vm.guest_metrics == *metrics) {
-                    if let Some(key) = identity::claim(owner, vm).key() {
-                        tell(Some(key));
-                    }
-                }
+                view.vms.values().filter(|vm| vm.guest_metrics == *metrics).for_each(|vm| tell_of(vm, &mut tell));
+            }
+            Effect::VmMetrics(metrics) => {
+                view.vms.values().filter(|vm| vm.metrics == *metrics).for_each(|vm| tell_of(vm, &mut tell));
+            }
+            Effect::Drive(old, new) => {
+                let vms = [old, new].into_iter().flatten().filter_map(|vbd| view.vms.get(&vbd.vm));
+                vms.for_each(|vm| tell_of(vm, &mut tell));
+            }
+            Effect::Disk(disk) => {
+                let vbds = disk.vbds.iter().filter_map(|vbd| view.vbds.get(vbd));
+                vbds.filter_map(|vbd| view.vms.get(&vbd.vm)).for_each(|vm| tell_of(vm, &mut tell));
             }
             Effect::Host(host) => {
                 tell(None);
-                for vm in view.vms.values().filter(|vm| vm.resident_on == *host) {
-                    if let Some(key) = identity::claim(owner, vm).key() {
-                        tell(Some(key));
-                    }
-                }
+                view.vms.values().filter(|vm| vm.resident_on == *host).for_each(|vm| tell_of(vm, &mut tell));
             }
             Effect::Pool => tell(None),
             Effect::None | Effect::Task(..) => {}

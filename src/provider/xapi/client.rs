@@ -44,7 +44,7 @@ pub(super) use args;
 
 /// The pool, as something that can be called.
 pub(super) struct Client {
-    transport: Transport,
+    pub(super) transport: Transport,
     pub(super) sessions: Arc<Sessions>,
     calls: Semaphore,
     pub(super) events: Arc<Events>,
@@ -159,7 +159,7 @@ impl Client {
         })
     }
 
-    async fn permit(&self, until: Instant) -> Result<SemaphorePermit<'_>, CallError> {
+    pub(super) async fn permit(&self, until: Instant) -> Result<SemaphorePermit<'_>, CallError> {
         match timeout_at(until, self.calls.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(CallError::Closed),
@@ -169,14 +169,25 @@ impl Client {
 
     /// Everything that a view holds, read now.
     pub(super) async fn read_all(&self) -> Result<View, CallError> {
-        let (pools, hosts, host_metrics, vms, guest_metrics) =
-            tokio::try_join!(self.all(), self.all(), self.all(), self.all(), self.all())?;
+        let (pools, hosts, host_metrics, vms, guest_metrics, vm_metrics, vbds, vdis) = tokio::try_join!(
+            self.all(),
+            self.all(),
+            self.all(),
+            self.all(),
+            self.all(),
+            self.all(),
+            self.all(),
+            self.all()
+        )?;
         Ok(View {
             pools: table(pools),
             hosts: table(hosts),
             host_metrics: table(host_metrics),
             vms: table(vms),
             guest_metrics: table(guest_metrics),
+            vm_metrics: table(vm_metrics),
+            vbds: table(vbds),
+            vdis: table(vdis),
         })
     }
 

@@ -65,8 +65,8 @@ pub struct Timing {
     pub listing: Duration,
     /// Long work that xapi does in the background: clone, provision, start, destroy.
     pub task: Duration,
-    /// How long a guest's system is given to switch itself off.
-    pub soft_stop: Duration,
+    /// How long one operation stays with work that goes on without it: a guest that is shutting down, a move, a copy.
+    pub patience: Duration,
     /// How long after a clone's unknown outcome the clone may still turn up.
     pub settling: Duration,
     /// How long after it was sent a request may still be on its way to xapi, no task to be seen yet.
@@ -85,7 +85,7 @@ impl Default for Timing {
             call: Duration::from_secs(30),
             listing: Duration::from_mins(1),
             task: Duration::from_mins(10),
-            soft_stop: Duration::from_mins(5),
+            patience: Duration::from_secs(10),
             settling: Duration::from_mins(1),
             grace: Duration::from_secs(3),
             event_wait: Duration::from_secs(30),

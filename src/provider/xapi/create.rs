@@ -6,15 +6,19 @@
 use std::{collections::HashMap, time::Duration};
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     call_error::{CallError, During, GoneIsFine},
     client::{Nature, args},
     driver::XapiProvider,
+    first_boot::is_told,
     identity::{self, Claim},
     inventory,
-    records::{Network, Vif, Vm},
+    power::host_by_uuid,
+    records::{Host, Map, Network, Sr, Vif, Vm},
     shape,
+    task::{Progress, outcome},
     value::Ref,
     view::View,
 };
@@ -54,10 +58,16 @@ impl XapiProvider {
         if view.candidates(&self.owner, key).chosen.is_some() {
             return self.carry_on(view, wish).await;
         }
-        let (template, _) = inventory::template(&view, &self.owner, &wish.image)?;
+        let (template, record) = inventory::template(&view, &self.owner, &wish.image)?;
         // Before anything is made: a name that is wrong leaves nothing behind.
         self.networks(wish).await?;
-        let clone = self.clone_template(template, key).await?;
+        // A host that left the pool meanwhile is met again at the start.
+        let host = wish.host.as_deref().and_then(|uuid| host_by_uuid(&view, uuid, "make the VM").ok());
+        self.check_storage(&view, wish, host.as_ref()).await?;
+        let clone = match self.other_storage(&view, record, host.as_ref()).await? {
+            None => self.clone_template(template, key).await?,
+            Some(sr) => self.copy_template(template, &sr, key).await?,
+        };
         let view = self.live().await.during("look for the new VM")?;
         if view.candidates(&self.owner, key).chosen.is_none() {
             let message = format!("the clone {clone} was made and is gone already");
@@ -76,6 +86,66 @@ impl XapiProvider {
             self.flights.end(key);
         }
         outcome.map(Ref::new).during("clone the template")
+    }
+
+    /// The storage that a template's disks must be copied to, as the chosen host does not see where they are.
+    async fn other_storage(&self, view: &View, template: &Vm, host: Option<&Ref<Host>>) -> Result<Option<Ref<Sr>>> {
+        let drives = view.drives(template);
+        let Some(host) = host.filter(|_| drives.iter().next().is_some()) else { return Ok(None) };
+        let storage = self.read_storage().await?;
+        let Some(hidden) = drives.iter().map(|drive| &drive.disk.sr).find(|sr| !storage.is_seen(sr, Some(host))) else {
+            return Ok(None);
+        };
+        let target = self.default_storage(view, &storage)?.filter(|sr| storage.is_seen(sr, Some(host)));
+        target.map(Some).ok_or_else(|| {
+            let host = view.hosts.get(host).map_or("the chosen host", |host| host.name_label.as_str());
+            let message = format!(
+                "the template's disks are on storage {}, which {host} does not see, nor does it see the default storage to \
+                 copy them to: set a defaultStorage that all hosts share, or keep the template on such storage",
+                storage.label(hidden)
+            );
+            ProviderError::new(ErrorKind::Invalid, "copy the template", message).with_code("SR_NOT_ATTACHED")
+        })
+    }
+
+    /// Copies the template with its disks. That may take an hour: it is not waited for, and found again by the mark on its
+    /// task, or by the copy itself, which has the clone's name.
+    async fn copy_template(&self, template: &Ref<Vm>, sr: &Ref<Sr>, key: &Key) -> Result<Ref<Vm>> {
+        let act = "copy the template";
+        let under_way = || {
+            let message = "the template is being copied to storage that the chosen host sees";
+            ProviderError::new(ErrorKind::UnknownOutcome, act, message).with_retry_after(BUSY_AGAIN * 5)
+        };
+        let mark = identity::task_mark(&self.owner, key);
+        // A copy that an earlier run began is still under way, or has landed since the pool was read.
+        if self.flights.is_marked_pending(&self.client, &mark).await.during(act)?
+            || self.live().await.during(act)?.candidates(&self.owner, key).chosen.is_some()
+        {
+            return Err(under_way());
+        }
+        self.flights.begin(key);
+        let params = args![template, identity::clone_name(&self.owner, key), sr];
+        let task = match self.client.begin("VM.copy", params, Nature::Once).await {
+            Ok(task) => task,
+            Err(error) => {
+                if !matches!(error, CallError::Unknown { .. } | CallError::Closed) {
+                    self.flights.end(key);
+                }
+                return Err(error.during(act));
+            }
+        };
+        self.flights.task(key, &task);
+        if let Err(error) = self.client.set("task.add_to_other_config", args![task, identity::TASK_KEY, mark]).await {
+            tracing::debug!(guest = %key, %error, "the task of a copy is not marked");
+        }
+        match self.client.follow(&task, Instant::now() + self.client.timing.patience).await.during(act)? {
+            Progress::Pending => Err(under_way()),
+            ended => {
+                self.flights.end(key);
+                self.client.forget_task(&task).await;
+                outcome(ended).map(Ref::new).during(act)
+            }
+        }
     }
 
     /// Goes on with the guest's VM from wherever it is.
@@ -101,8 +171,14 @@ impl XapiProvider {
             self.provision(vm, view, &record, &wish.key).await?;
         }
         let record = self.unfinished(vm, &wish.key).await?;
+        self.unblock(vm, &record, wish).await?;
         self.size(vm, &record, wish).await.during("size the VM")?;
         self.connect_networks(vm, &record, wish).await?;
+        self.furnish(view, vm, wish, None).await?;
+        self.tell(view, vm, wish).await?;
+        if !wish.disks.is_empty() || is_told(&wish.first_boot) {
+            self.sweep_disks(&wish.key).await.during("remove disks that are in no drive")?;
+        }
         let description = format!("Guest {} of Innkeeper", wish.key);
         self.client.set("VM.set_name_description", args![vm, description]).await.during("describe the VM")?;
         self.client.set("VM.set_name_label", args![vm, wish.key.name]).await.during("name the VM")?;
@@ -145,7 +221,7 @@ impl XapiProvider {
         if let Some(disks) = record.other_config.get(shape::DISKS)
             && shape::names_no_storage(disks)
         {
-            let storage = self.storage(view).await?;
+            let storage = self.open_storage(view).await?;
             // Read anew: the mark is in there by now, and the map is replaced as a whole so that no crash can lose the
             // disks between a removal and an addition.
             let mut config = self.unfinished(vm, key).await?.other_config;
@@ -157,7 +233,7 @@ impl XapiProvider {
     }
 
     /// The uuid of the SR for disks whose template names none.
-    async fn storage(&self, view: &View) -> Result<String> {
+    async fn open_storage(&self, view: &View) -> Result<String> {
         if let Some(uuid) = &self.default_storage {
             return Ok(uuid.clone());
         }
@@ -166,6 +242,15 @@ impl XapiProvider {
         let found = if sr.is_null() { None } else { self.client.get(&sr).await.during(act)? };
         let message = "the template names no storage and the pool has no default SR: set one";
         found.map(|sr| sr.uuid).ok_or_else(|| ProviderError::new(ErrorKind::Invalid, act, message))
+    }
+
+    /// A clone has the operations blocked that its template has: that was said of the template.
+    async fn unblock(&self, vm: &Ref<Vm>, record: &Vm, wish: &GuestWish) -> Result<()> {
+        if !record.blocked_operations.is_empty() {
+            let none = Map::new();
+            self.client.set("VM.set_blocked_operations", args![vm, none]).await.during("unblock the VM")?;
+        }
+        self.protect(vm, &Vm { blocked_operations: Map::new(), ..record.clone() }, wish).await
     }
 
     /// Brings a halted VM to the wished size; makes no call where it has it.

@@ -12,11 +12,11 @@ use super::{
     create::BUSY_AGAIN,
     driver::XapiProvider,
     identity::{self, Claim, is_halted},
-    records::{Vbd, Vdi, Vm},
+    records::{Map, Vbd, Vdi, Vm},
     value::Ref,
     view::View,
 };
-use crate::provider::{Deletion, ErrorKind, Key, ProviderError, Result};
+use crate::provider::{Deletion, ErrorKind, Key, ProviderError, Result, Stage};
 
 const DELETE: &str = "delete the VM";
 
@@ -26,18 +26,23 @@ impl XapiProvider {
         // Clones under way are looked for first: what lands before the view is read is in it.
         let may_land = self.flights.may_land(&self.client, key).await.during("look for a clone under way")?;
         let view = self.live().await.during(DELETE)?;
-        let victims: Vec<Ref<Vm>> = view
-            .ours(&self.owner)
-            .filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)))
-            .map(|(vm, _, _)| vm.clone())
-            .collect();
-        for vm in &victims {
+        let ours = view.ours(&self.owner).filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)));
+        let victims: Vec<(Ref<Vm>, bool)> =
+            ours.map(|(vm, record, claim)| (vm.clone(), is_being_made(record, &claim))).collect();
+        for (vm, _) in &victims {
             if self.take_down(&view, vm).await? == Deletion::InProgress {
                 return Ok(Deletion::InProgress);
             }
         }
-        let inherited = victims.is_empty()
-            && self.flights.inherited_may_land(&self.client).await.during("look for a clone under way")?;
+        self.sweep_disks(key).await.during("remove disks that are in no drive")?;
+        // What an earlier run of the operator may have asked for: a clone, or a disk of a VM that was not finished.
+        let unfinished = victims.is_empty() || victims.iter().any(|(_, being_made)| *being_made);
+        let inherited = unfinished
+            && self
+                .flights
+                .inherited_may_land(&self.client, &identity::task_mark(&self.owner, key))
+                .await
+                .during("look for a clone under way")?;
         Ok(if may_land || inherited { Deletion::InProgress } else { Deletion::Gone })
     }
 
@@ -66,13 +71,20 @@ impl XapiProvider {
 
     /// Removes one VM of ours with its disks and snapshots.
     pub(super) async fn take_down(&self, view: &View, vm: &Ref<Vm>) -> Result<Deletion> {
-        let Some(record) = self.client.get(vm).await.during(DELETE)? else { return Ok(Deletion::Gone) };
+        let Some(mut record) = self.client.get(vm).await.during(DELETE)? else { return Ok(Deletion::Gone) };
         if identity::claim(&self.owner, &record) == Claim::Foreign {
             let message = format!("the VM {} is no longer ours", record.uuid);
             return Err(ProviderError::new(ErrorKind::Invalid, DELETE, message));
         }
         let snapshots = self.snapshots(&record).await.during(DELETE)?;
-        for (_, held) in std::iter::once((vm, &record)).chain(snapshots.iter().map(|(r, s)| (r, s))) {
+        if matches!(identity::claim(&self.owner, &record), Claim::Begun(_)) && !record.blocked_operations.is_empty() {
+            // Blocked as its template is, of which that was said; there is nothing of value in a clone that never ran.
+            let none = Map::new();
+            self.client.set("VM.set_blocked_operations", args![vm, none]).await.gone_is_fine().during(DELETE)?;
+        }
+        self.unprotect(vm, &mut record).await?;
+        let whole = (!matches!(identity::claim(&self.owner, &record), Claim::Begun(_))).then_some((vm, &record));
+        for (_, held) in whole.into_iter().chain(snapshots.iter().map(|(r, s)| (r, s))) {
             not_blocked(held)?;
         }
         if !is_halted(&record) {
@@ -170,6 +182,11 @@ impl XapiProvider {
         }
         Ok(false)
     }
+}
+
+/// Whether something of the VM may still have been on its way when we were last cut off.
+fn is_being_made(record: &Vm, claim: &Claim) -> bool {
+    claim.stage() == Stage::Incomplete || record.other_config.contains_key(&identity::making_key(&record.uuid))
 }
 
 /// All incarnations up to this one: an earlier one may have left something, a later one is not meant.

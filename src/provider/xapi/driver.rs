@@ -18,16 +18,17 @@ use super::{
     flights::{Flights, Turns},
     inventory,
     records::Vm,
+    stop::Requests,
     value::Ref,
     view::View,
 };
 use crate::provider::{
-    Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, Owner, Provider, ProviderError,
-    Result, StopMode,
+    Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, Owner, Provider,
+    ProviderError, Result, StopMode,
 };
 
 /// As many guests are moved at a time as other managers of such pools allow themselves.
-const MOVES_AT_ONCE: usize = 3;
+pub(super) const MOVES_AT_ONCE: usize = 3;
 
 /// A connection to one XAPI pool.
 pub struct XapiProvider {
@@ -36,6 +37,10 @@ pub struct XapiProvider {
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
     pub(super) turns: Turns,
+    /// Soft shutdowns that were asked for.
+    pub(super) requests: Requests,
+    /// Itself, for what is looked at later.
+    pub(super) me: Weak<Self>,
     /// Places for live migrations.
     pub(super) moves: Semaphore,
     /// Ends the background work where the connection is dropped without being closed.
@@ -61,7 +66,9 @@ impl XapiProvider {
         client.link().await.during(act)?;
         let client = Arc::new(client);
         tokio::spawn(events::follow(Arc::clone(&client), Arc::clone(&client.events), config.owner.clone()));
-        let provider = Arc::new(Self {
+        let provider = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            requests: Requests::default(),
             _following: client.events.stop.clone().drop_guard(),
             client,
             owner: config.owner,
@@ -94,12 +101,20 @@ impl XapiProvider {
         }
     }
 
-    /// The view with this VM read anew.
+    /// The view with this VM and its disks read anew.
     pub(super) async fn refresh(&self, view: &mut View, vm: &Ref<Vm>) -> Result<(), CallError> {
-        match self.client.get(vm).await? {
-            Some(record) => view.vms.insert(vm.clone(), Arc::new(record)),
-            None => view.vms.remove(vm),
+        let Some(record) = self.client.get(vm).await? else {
+            view.vms.remove(vm);
+            return Ok(());
         };
+        if let Some(metrics) = self.client.get(&record.metrics).await? {
+            view.vm_metrics.insert(record.metrics.clone(), Arc::new(metrics));
+        }
+        for (reference, vbd, vdi) in self.read_drives(&record).await? {
+            view.vdis.insert(vbd.vdi.clone(), Arc::new(vdi));
+            view.vbds.insert(reference, Arc::new(vbd));
+        }
+        view.vms.insert(vm.clone(), Arc::new(record));
         Ok(())
     }
 
@@ -162,6 +177,10 @@ impl Provider for XapiProvider {
 
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
         self.power_off(key, mode).await
+    }
+
+    async fn amend(&self, wish: &GuestWish) -> Result<Amendment> {
+        self.change(wish).await
     }
 
     async fn suspend(&self, key: &Key) -> Result<ObservedGuest> {

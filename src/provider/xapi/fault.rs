@@ -50,7 +50,10 @@ impl Fault {
 fn by_prefix(code: &str) -> Option<ErrorKind> {
     if let Some(number) = code.strip_prefix("SR_BACKEND_FAILURE_") {
         return Some(match number {
-            "44" => ErrorKind::Capacity,
+            // Full: the repository, its volume group, or what an array keeps for snapshots.
+            "44" | "127" | "129" | "167" | "180" => ErrorKind::Capacity,
+            // Not offered by this kind of storage, or asked for wrongly: no retry helps.
+            "1" | "38" | "60" | "66" | "79" | "168" => ErrorKind::Invalid,
             _ => ErrorKind::Unavailable,
         });
     }
@@ -65,6 +68,21 @@ fn by_prefix(code: &str) -> Option<ErrorKind> {
     .into_iter()
     .find(|(prefix, _)| code.starts_with(prefix))
     .map(|(_, kind)| kind)
+}
+
+/// What to do about a storage manager's failure, where there is something to do that its own words do not say.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code.strip_prefix("SR_BACKEND_FAILURE_")? {
+        "44" | "180" => "free or add space on the storage repository",
+        "46" | "47" => "check that the storage is reachable from the host and that its PBD is plugged",
+        "67" | "68" | "141" => "check the iSCSI target and what it lets the host see",
+        "72" | "73" | "108" => "check the NFS server and its exports",
+        "109" => "remove snapshots of the disk and wait until they are coalesced",
+        "111" => "check the SMB server and its share",
+        "202" | "1200" => "the log of the storage manager on the host (/var/log/SMlog) says more",
+        "461" => "the file system of the storage is read-only or full",
+        _ => return None,
+    })
 }
 
 const KINDS: [(ErrorKind, &[&str]); 5] = [
@@ -142,7 +160,8 @@ impl fmt::Display for Fault {
             ("HOST_NOT_ENOUGH_FREE_MEMORY", [need, free, ..]) => write!(f, ": {need} bytes needed, {free} bytes free"),
             ("OPERATION_BLOCKED", [_, reason, ..]) => write!(f, ": {reason}"),
             (_, said) => write!(f, ": {}", said.join(", ")),
-        }
+        }?;
+        remedy(&self.code).map_or(Ok(()), |remedy| write!(f, " ({remedy})"))
     }
 }
 
@@ -163,6 +182,9 @@ mod tests {
             ("NO_HOSTS_AVAILABLE", ErrorKind::Capacity),
             ("SR_FULL", ErrorKind::Capacity),
             ("SR_BACKEND_FAILURE_44", ErrorKind::Capacity),
+            ("SR_BACKEND_FAILURE_180", ErrorKind::Capacity),
+            ("SR_BACKEND_FAILURE_38", ErrorKind::Invalid),
+            ("SR_BACKEND_FAILURE_79", ErrorKind::Invalid),
             ("SR_BACKEND_FAILURE_109", ErrorKind::Unavailable),
             ("HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN", ErrorKind::Capacity),
             ("HA_CONSTRAINT_VIOLATION_NETWORK_NOT_SHARED", ErrorKind::Capacity),
@@ -208,8 +230,9 @@ mod tests {
             (fault("OPERATION_BLOCKED", &["OpaqueRef:1", "legal hold 42"]), "OPERATION_BLOCKED: legal hold 42"),
             (
                 fault("SR_BACKEND_FAILURE_44", &["", "There is insufficient space", ""]),
-                "SR_BACKEND_FAILURE_44: There is insufficient space",
+                "SR_BACKEND_FAILURE_44: There is insufficient space (free or add space on the storage repository)",
             ),
+            (fault("SR_BACKEND_FAILURE_16", &["", "in use", ""]), "SR_BACKEND_FAILURE_16: in use"),
         ] {
             assert_eq!(fault.to_string(), text);
         }

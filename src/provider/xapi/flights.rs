@@ -1,4 +1,4 @@
-//! Clones on their way: begun, with an outcome that is not known yet.
+//! Clones and disks on their way: begun, with an outcome that is not known yet.
 //!
 //! A clone that lands after its guest was deleted would be left for ever, so a deletion is done only when none can land
 //! any more.
@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     call_error::CallError,
     client::Client,
+    identity::TASK_KEY,
     records::Task,
     task::{Progress, progress},
     value::Ref,
@@ -83,6 +84,13 @@ impl Flights {
         Ok(any)
     }
 
+    /// Whether work with this mark is under way, whichever run of the operator began it.
+    pub(super) async fn is_marked_pending(&self, client: &Client, mark: &str) -> Result<bool, CallError> {
+        let tasks = client.all::<Task>().await?;
+        let marked = |task: &Task| task.other_config.get(TASK_KEY).is_some_and(|found| found == mark);
+        Ok(tasks.into_values().any(|task| marked(&task) && progress(task) == Progress::Pending))
+    }
+
     async fn is_flying(&self, client: &Client, flight: &Flight) -> Result<bool, CallError> {
         if let Some(task) = &flight.task
             && let Some(record) = client.get::<Task>(task).await?
@@ -95,8 +103,9 @@ impl Flights {
 
     /// Whether a clone that an earlier run of the operator asked for may yet land. Only the time just after connecting
     /// matters: what was asked for before has ended or has a task.
-    pub(super) async fn inherited_may_land(&self, client: &Client) -> Result<bool, CallError> {
-        self.unknown_may_land(client, self.connected).await
+    /// A copy takes longer, and carries the guest's mark.
+    pub(super) async fn inherited_may_land(&self, client: &Client, mark: &str) -> Result<bool, CallError> {
+        Ok(self.unknown_may_land(client, self.connected).await? || self.is_marked_pending(client, mark).await?)
     }
 
     /// Whether a clone that was asked for at this time, its task unknown, may yet land: while it may be on its way to xapi,
@@ -116,7 +125,8 @@ impl Flights {
 }
 
 fn is_pending_clone(task: &Task) -> bool {
-    matches!(task.name_label.trim_start_matches("Async."), "VM.clone") && progress(task.clone()) == Progress::Pending
+    matches!(task.name_label.trim_start_matches("Async."), "VM.clone" | "VM.copy" | "VDI.create")
+        && progress(task.clone()) == Progress::Pending
 }
 
 /// One operation on a guest at a time.
@@ -149,11 +159,16 @@ mod tests {
             name_label: label.into(),
             status: status.into(),
             progress: 0.0,
+            created: String::new(),
+            other_config: std::collections::BTreeMap::default(),
             result: String::new(),
             error_info: vec![],
         };
         assert!(is_pending_clone(&task("Async.VM.clone", "pending")));
         assert!(is_pending_clone(&task("VM.clone", "cancelling")));
+        assert!(
+            is_pending_clone(&task("Async.VM.copy", "pending")) && is_pending_clone(&task("VDI.create", "pending"))
+        );
         assert!(!is_pending_clone(&task("Async.VM.clone", "success")));
         assert!(!is_pending_clone(&task("Async.VM.start", "pending")));
     }

@@ -77,6 +77,40 @@ pub(super) fn clone_name(owner: &Owner, key: &Key) -> String {
     format!("{PREFIX}/{}/{guest}/{incarnation} {namespace}/{name}", owner.0)
 }
 
+/// The key of a drive's `other_config` under which a disk of ours has its name, as long as the drive is this VM's. The
+/// drive keeps it where the disk itself is moved to other storage and loses its own.
+pub(super) fn drive_key(uuid: &str) -> String {
+    format!("{PREFIX}:{uuid}:disk")
+}
+
+/// The key that says that disks for this VM are being made.
+pub(super) fn making_key(uuid: &str) -> String {
+    format!("{PREFIX}:{uuid}:making")
+}
+
+/// The key of a disk's `other_config` that says what it is for.
+pub(super) const DISK_KEY: &str = "innkeeper:disk";
+
+/// What a disk is for, from the very call that makes it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct DiskMark {
+    pub(super) incarnation: u32,
+    pub(super) name: String,
+}
+
+/// The name of a guest's disk that is in no drive yet: what it is found by.
+pub(super) fn loose_name(owner: &Owner, key: &Key) -> String {
+    format!("{PREFIX}/{}/{}", owner.0, key.guest)
+}
+
+/// The key of a task's `other_config` that says for whom it works.
+pub(super) const TASK_KEY: &str = "innkeeper";
+
+/// What marks a task as work for this guest.
+pub(super) fn task_mark(owner: &Owner, key: &Key) -> String {
+    format!("{PREFIX}/{}/{}/{}", owner.0, key.guest, key.incarnation)
+}
+
 fn parse_clone_name(owner: &Owner, text: &str) -> Option<Key> {
     let rest = text.strip_prefix(PREFIX)?.strip_prefix('/')?.strip_prefix(owner.0.as_str())?.strip_prefix('/')?;
     let (identity, people) = rest.split_once(' ')?;

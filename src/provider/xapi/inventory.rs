@@ -52,8 +52,11 @@ fn version(host: &Host) -> String {
 fn host(view: &View, owner: &Owner, reference: &Ref<Host>, host: &Host) -> HostInventory {
     let metrics = view.host_metrics.get(&host.metrics);
     let live = metrics.is_some_and(|metrics| metrics.live);
+    let doing = |operation: &str| host.current_operations.values().any(|doing| doing == operation);
     let reason = match (live, host.enabled) {
         (false, _) => Some("the host does not answer the pool's coordinator".to_owned()),
+        (true, _) if doing("evacuate") => Some("the host is being evacuated".to_owned()),
+        (true, _) if doing("shutdown") || doing("reboot") => Some("the host is going down".to_owned()),
         (true, false) => Some("the host is disabled".to_owned()),
         (true, true) => None,
     };

@@ -1,16 +1,20 @@
 //! Pools of Xen hosts, driven through XAPI.
 
 mod alter;
+mod amend;
 mod cache;
 mod call_error;
 mod client;
 mod config;
 mod create;
 mod delete;
+mod disks;
 mod driver;
+mod drives;
 mod endpoint;
 mod events;
 mod fault;
+mod first_boot;
 mod flights;
 mod identity;
 mod inventory;
@@ -20,9 +24,12 @@ mod records;
 mod refusal;
 mod session;
 mod shape;
+mod stop;
+mod storage;
 pub mod survey;
 mod task;
 mod tls;
+mod transfer;
 mod transport;
 mod value;
 mod view;

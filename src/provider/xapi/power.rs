@@ -1,7 +1,6 @@
-//! Switching guests on and off.
+//! Switching guests on.
 
 use futures::future::join_all;
-use tokio::time::Instant;
 
 use super::{
     call_error::{CallError, During},
@@ -14,14 +13,15 @@ use super::{
     value::Ref,
     view::View,
 };
-use crate::provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Result, Stage, StopMode};
+use crate::provider::{ErrorKind, GuestWish, Key, ObservedGuest, Power, ProviderError, Result, Stage};
 
 const START: &str = "start the VM";
-const STOP: &str = "stop the VM";
 
 impl XapiProvider {
     pub(super) async fn power_on(&self, wish: &GuestWish) -> Result<ObservedGuest> {
         let _turn = self.turns.take(&wish.key.guest).await;
+        // Whoever wants it to run does not want it cut off.
+        self.requests.forget(&wish.key);
         let view = self.live().await.during(START)?;
         self.sweep(&view, &wish.key).await;
         let (vm, record, claim) = self.chosen(&view, &wish.key, START)?;
@@ -92,55 +92,6 @@ impl XapiProvider {
         refusal(&fault, &reasons, act)
     }
 
-    pub(super) async fn power_off(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
-        let _turn = self.turns.take(&key.guest).await;
-        let view = self.live().await.during(STOP)?;
-        let (vm, record, claim) = self.chosen(&view, key, STOP)?;
-        match view.power(&record) {
-            Power::Stopped => return Ok(view.observe(&record, key, claim.stage())),
-            Power::Unknown => return Err(ProviderError::new(ErrorKind::Unavailable, STOP, "its host does not answer")),
-            // It was asked already, by an earlier run or by somebody else, and has the time that xapi gives it.
-            Power::Stopping if mode != StopMode::Hard => return Ok(view.observe(&record, key, claim.stage())),
-            Power::Running | Power::Starting if mode != StopMode::Hard => {
-                not_busy(&record, STOP)?;
-                self.shut_down_softly(&vm, &record).await.during(STOP)?;
-            }
-            _ => self.cut_power(&vm, &record).await.during(STOP)?,
-        }
-        self.observe_anew(view, &vm, key, STOP).await
-    }
-
-    /// Asks the guest's system, waits for as long as it is given, then cuts the power.
-    async fn shut_down_softly(&self, vm: &Ref<Vm>, record: &Vm) -> Result<(), CallError> {
-        self.let_go(vm, record).await?;
-        let patience = self.client.timing.soft_stop;
-        let begun = Instant::now();
-        match self.client.run("VM.clean_shutdown", args![vm], patience).await {
-            Err(error) if error.is("VM_BAD_POWER_STATE") => Ok(()),
-            Err(error) if may_cut_power_after(&error, begun.elapsed() >= patience) => {
-                tracing::info!(vm = record.uuid, %error, "the guest did not shut down when asked: cutting its power");
-                self.cut_power(vm, record).await
-            }
-            other => other,
-        }
-    }
-
-    pub(super) async fn cut_power(&self, vm: &Ref<Vm>, record: &Vm) -> Result<(), CallError> {
-        self.let_go(vm, record).await?;
-        match self.client.run("VM.hard_shutdown", args![vm], self.client.timing.task).await {
-            Err(error) if error.is("VM_BAD_POWER_STATE") => Ok(()),
-            other => other,
-        }
-    }
-
-    /// High availability starts a protected VM again by itself: a VM that is to be off must not be protected.
-    async fn let_go(&self, vm: &Ref<Vm>, record: &Vm) -> Result<(), CallError> {
-        if record.ha_restart_priority.is_empty() {
-            return Ok(());
-        }
-        self.client.set("VM.set_ha_restart_priority", args![vm, ""]).await
-    }
-
     /// The guest's VM in this view.
     pub(super) fn chosen(&self, view: &View, key: &Key, act: &str) -> Result<(Ref<Vm>, Vm, Claim)> {
         match view.candidates(&self.owner, key).chosen {
@@ -171,23 +122,6 @@ fn is_stale_affinity(error: &CallError, asked: Option<&Ref<Host>>) -> bool {
             && fault.param(0).eq_ignore_ascii_case("host")
             && asked.is_none_or(|host| host.as_str() != fault.param(1))
     })
-}
-
-/// Whether this is what a guest gives that cannot be asked, or one that had its time and did not answer. Anything else (a
-/// refusal, a lost answer) must not end in a cut.
-fn may_cut_power_after(error: &CallError, had_its_time: bool) -> bool {
-    const CANNOT_BE_ASKED: [&str; 3] = ["VM_LACKS_FEATURE", "VM_LACKS_FEATURE_SHUTDOWN", "VM_MISSING_PV_DRIVERS"];
-    const DOES_NOT_ANSWER: [&str; 2] = ["VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT"];
-    match error {
-        CallError::Refused { fault } => {
-            let code = fault.code.as_str();
-            CANNOT_BE_ASKED.contains(&code)
-                || DOES_NOT_ANSWER.contains(&code)
-                || (code == "TASK_CANCELLED" && had_its_time)
-        }
-        CallError::Unknown { .. } => had_its_time,
-        _ => false,
-    }
 }
 
 /// Whether the fault is about where a VM may run, so that each host has something to say.
@@ -266,24 +200,6 @@ mod tests {
     fn a_full_host_is_a_matter_of_capacity_whatever_others_say() {
         let full = Fault::new("HOST_NOT_ENOUGH_FREE_MEMORY", vec!["2".into(), "1".into()]);
         assert_eq!(refusal(&full, &[("h1".into(), None)], START).kind, ErrorKind::Capacity);
-    }
-
-    #[test]
-    fn only_a_guest_that_cannot_or_does_not_answer_loses_its_power() {
-        let unknown = || CallError::Unknown { why: "x".into() };
-        for (error, had_its_time, cut) in [
-            (refused("VM_LACKS_FEATURE", &[]), false, true),
-            (refused("VM_SHUTDOWN_TIMEOUT", &[]), false, true),
-            (unknown(), true, true),
-            (unknown(), false, false),
-            (refused("TASK_CANCELLED", &[]), true, true),
-            (refused("TASK_CANCELLED", &[]), false, false),
-            (refused("OPERATION_BLOCKED", &["r", "legal hold"]), true, false),
-            (refused("RBAC_PERMISSION_DENIED", &[]), true, false),
-            (CallError::Unreachable { why: "x".into() }, true, false),
-        ] {
-            assert_eq!(may_cut_power_after(&error, had_its_time), cut, "{error} {had_its_time}");
-        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(super) struct Host {
     pub(super) cpus: Vec<Ref<HostCpu>>,
     #[serde(default)]
     pub(super) software_version: Map,
+    #[serde(default)]
+    pub(super) current_operations: Map,
 }
 record!(Host, "host");
 
@@ -122,12 +124,25 @@ pub(super) struct Vm {
     #[serde(default)]
     pub(super) guest_metrics: Ref<GuestMetrics>,
     #[serde(default)]
+    pub(super) metrics: Ref<VmMetrics>,
+    #[serde(default)]
     pub(super) ha_restart_priority: String,
 }
 record!(Vm, "VM");
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct VmMetrics {
+    /// By the host's clock; 1970 where it never ran.
+    #[serde(default)]
+    pub(super) start_time: String,
+}
+record!(VmMetrics, "VM_metrics");
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct GuestMetrics {
+    /// What the guest's tools can do, such as `feature-balloon`.
+    #[serde(default)]
+    pub(super) other: Map,
     /// `0/ip`, `0/ipv4/0`, `0/ipv6/0` and so on, by the number of the VIF.
     #[serde(default)]
     pub(super) networks: Map,
@@ -151,6 +166,14 @@ pub(super) struct Vbd {
     pub(super) vdi: Ref<Vdi>,
     #[serde(default, rename = "type")]
     pub(super) kind: String,
+    #[serde(default)]
+    pub(super) userdevice: String,
+    #[serde(default)]
+    pub(super) bootable: bool,
+    #[serde(default)]
+    pub(super) currently_attached: bool,
+    #[serde(default)]
+    pub(super) other_config: Map,
 }
 record!(Vbd, "VBD");
 
@@ -161,14 +184,39 @@ pub(super) struct Vdi {
     pub(super) vbds: Vec<Ref<Vbd>>,
     #[serde(default)]
     pub(super) sm_config: Map,
+    #[serde(default)]
+    pub(super) name_label: String,
+    #[serde(default, deserialize_with = "natural")]
+    pub(super) virtual_size: u64,
+    #[serde(default, rename = "SR")]
+    pub(super) sr: Ref<Sr>,
+    #[serde(default)]
+    pub(super) other_config: Map,
 }
 record!(Vdi, "VDI");
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Sr {
     pub(super) uuid: String,
+    #[serde(default)]
+    pub(super) name_label: String,
+    /// `iso` for a library of images, which takes no disks.
+    #[serde(default)]
+    pub(super) content_type: String,
 }
 record!(Sr, "SR");
+
+/// The connection of a host to a storage repository.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct Pbd {
+    #[serde(default)]
+    pub(super) host: Ref<Host>,
+    #[serde(default, rename = "SR")]
+    pub(super) sr: Ref<Sr>,
+    #[serde(default)]
+    pub(super) currently_attached: bool,
+}
+record!(Pbd, "PBD");
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Network {
@@ -187,6 +235,11 @@ pub(super) struct Task {
     pub(super) status: String,
     #[serde(default, deserialize_with = "float")]
     pub(super) progress: f64,
+    /// By the coordinator's clock.
+    #[serde(default)]
+    pub(super) created: String,
+    #[serde(default)]
+    pub(super) other_config: Map,
     /// XML, even over JSON.
     #[serde(default)]
     pub(super) result: String,
@@ -208,6 +261,8 @@ pub(super) mod tests {
             "VM" => include_bytes!("testdata/VM.get_all_records.json"),
             "host" => include_bytes!("testdata/host.get_all_records.json"),
             "host_metrics" => include_bytes!("testdata/host_metrics.get_all_records.json"),
+            "VM_metrics" => include_bytes!("testdata/VM_metrics.get_all_records.json"),
+            "PBD" => include_bytes!("testdata/PBD.get_all_records.json"),
             "VM_guest_metrics" => include_bytes!("testdata/VM_guest_metrics.get_all_records.json"),
             "pool" => include_bytes!("testdata/pool.get_all_records.json"),
             "VBD" => include_bytes!("testdata/VBD.get_all_records.json"),

@@ -42,7 +42,7 @@ pub(super) struct Link {
     /// The coordinator.
     pub(super) endpoint: Url,
     /// The session: as good as the password until it ends.
-    session: SecretString,
+    pub(super) session: SecretString,
     /// Counts logins, so that one failure drops one session only once.
     pub(super) epoch: u64,
     /// Its uuid.

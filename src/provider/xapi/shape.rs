@@ -4,6 +4,7 @@ use super::{
     records::{Map, Network, Vif, Vm},
     value::Ref,
 };
+use crate::api::quantity::Bytes;
 
 /// The key of `other_config` where a template says which disks `VM.provision` makes.
 pub(super) const DISKS: &str = "disks";
@@ -36,6 +37,47 @@ pub(super) fn memory_limits(memory: u64, vm: &Vm) -> MemoryLimits {
         static_max: memory,
         dynamic_min: memory,
         dynamic_max: memory,
+    }
+}
+
+/// What can be done about a running VM's size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is as wished.
+    None,
+    /// It can be changed now.
+    Now,
+    /// It has to be off; why.
+    WhenOff(String),
+}
+
+/// Whether a running VM can be given this much memory. It cannot have more than it was started with as its maximum, and
+/// only a guest that balloons gives memory back or takes it: of any other, xapi would note what is not so.
+pub(super) fn memory_live(memory: u64, vm: &Vm, balloons: bool) -> Change {
+    let most = vm.memory_static_max;
+    if vm.memory_dynamic_max == memory && vm.memory_dynamic_min == memory {
+        Change::None
+    } else if memory > most {
+        Change::WhenOff(format!("it was started with at most {} of memory", Bytes(most)))
+    } else if memory < vm.memory_static_min {
+        Change::WhenOff(format!("it was started with at least {} of memory", Bytes(vm.memory_static_min)))
+    } else if balloons {
+        Change::Now
+    } else {
+        Change::WhenOff("its system cannot change its memory while it runs".into())
+    }
+}
+
+/// Whether a running VM can be given this many processors.
+pub(super) fn vcpus_live(vcpus: u32, vm: &Vm, plugs: bool) -> Change {
+    if vm.vcpus_at_startup == i64::from(vcpus) {
+        Change::None
+    } else if i64::from(vcpus) > vm.vcpus_max {
+        Change::WhenOff(format!("it was started with at most {} processors", vm.vcpus_max))
+    } else if plugs {
+        Change::Now
+    } else {
+        Change::WhenOff("its system cannot change its number of processors while it runs".into())
     }
 }
 
@@ -138,6 +180,30 @@ mod tests {
         for odd in ["2", "0", "many"] {
             assert_eq!(platform(&map(odd), 3), Some(Map::from([("acpi".into(), "1".into())])), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_running_vm_changes_within_what_it_was_started_with() {
+        let vm = |least: u64, most: u64, has: u64| Vm {
+            memory_static_min: least,
+            memory_static_max: most,
+            memory_dynamic_min: has,
+            memory_dynamic_max: has,
+            vcpus_max: 4,
+            vcpus_at_startup: 2,
+            ..begun("u")
+        };
+        let waits = |change: Change| matches!(change, Change::WhenOff(_));
+        assert_eq!(memory_live(8, &vm(4, 16, 8), false), Change::None);
+        assert_eq!(memory_live(16, &vm(4, 16, 8), true), Change::Now);
+        assert!(waits(memory_live(16, &vm(4, 16, 8), false)));
+        assert!(waits(memory_live(17, &vm(4, 16, 8), true)));
+        assert!(waits(memory_live(3, &vm(4, 16, 8), true)));
+        assert_eq!(memory_live(8, &Vm { memory_dynamic_min: 4, ..vm(4, 16, 8) }, true), Change::Now);
+        assert_eq!(vcpus_live(2, &vm(4, 16, 8), false), Change::None);
+        assert_eq!(vcpus_live(4, &vm(4, 16, 8), true), Change::Now);
+        assert!(waits(vcpus_live(4, &vm(4, 16, 8), false)));
+        assert!(waits(vcpus_live(5, &vm(4, 16, 8), true)));
     }
 
     proptest! {

@@ -44,13 +44,16 @@ impl Client {
         begun: impl FnOnce(&Ref<Task>) + Send,
     ) -> Result<String, CallError> {
         let until = Instant::now() + limit;
-        let task: Ref<Task> = self.call(&format!("Async.{method}"), params, nature, self.timing.call).await?;
+        let task = self.begin(method, params, nature).await?;
         begun(&task);
-        let outcome = self.follow(method, &task, until).await;
-        if !matches!(outcome, Err(CallError::Unknown { .. })) {
+        let ended = match self.follow(&task, until).await {
+            Ok(Progress::Pending) => self.cancel(method, &task).await,
+            other => other.and_then(outcome),
+        };
+        if !matches!(ended, Err(CallError::Unknown { .. })) {
             self.forget_task(&task).await;
         }
-        outcome
+        ended
     }
 
     /// The same for work whose result and task nobody asks for.
@@ -58,14 +61,20 @@ impl Client {
         self.task(method, params, Nature::Repeatable, limit, |_| {}).await.map(|_| ())
     }
 
-    async fn follow(&self, method: &str, task: &Ref<Task>, until: Instant) -> Result<String, CallError> {
+    /// Has xapi begin `Async.<method>`.
+    pub(super) async fn begin(&self, method: &str, params: Vec<Value>, nature: Nature) -> Result<Ref<Task>, CallError> {
+        self.call(&format!("Async.{method}"), params, nature, self.timing.call).await
+    }
+
+    /// Waits for the task's end; [`Progress::Pending`] where it has not ended by then.
+    pub(super) async fn follow(&self, task: &Ref<Task>, until: Instant) -> Result<Progress, CallError> {
         let mut news = self.events.watch_task(task);
         let mut wait = FIRST_WAIT;
         loop {
             match self.progress(task).await? {
-                Progress::Pending if Instant::now() >= until => return self.cancel(method, task).await,
+                Progress::Pending if Instant::now() >= until => return Ok(Progress::Pending),
                 Progress::Pending => {}
-                ended => return outcome(ended),
+                ended => return Ok(ended),
             }
             let patience = if news.are_flowing() { FOLLOWED_WAIT } else { wait };
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -73,7 +82,7 @@ impl Client {
             while let Some(record) = news.next(again.saturating_duration_since(Instant::now())).await {
                 match progress(record) {
                     Progress::Pending => {}
-                    ended => return outcome(ended),
+                    ended => return Ok(ended),
                 }
             }
         }
@@ -91,7 +100,7 @@ impl Client {
     }
 
     /// Cancelling is a request that xapi may not heed: only the task's own word counts.
-    async fn cancel(&self, method: &str, task: &Ref<Task>) -> Result<String, CallError> {
+    pub(super) async fn cancel(&self, method: &str, task: &Ref<Task>) -> Result<String, CallError> {
         if let Err(error) = self.set("task.cancel", args![task]).await {
             tracing::debug!(method, %task, %error, "the task cannot be cancelled");
         }
@@ -105,8 +114,8 @@ impl Client {
         Err(CallError::Unknown { why: format!("{method} did not end in time and was not cancelled") })
     }
 
-    /// Tasks are ours to destroy.
-    async fn forget_task(&self, task: &Ref<Task>) {
+    /// The tasks of our own calls are ours to destroy.
+    pub(super) async fn forget_task(&self, task: &Ref<Task>) {
         if let Err(error) = self.set("task.destroy", args![task]).await
             && !error.is_gone()
         {
@@ -115,7 +124,8 @@ impl Client {
     }
 }
 
-fn outcome(ended: Progress) -> Result<String, CallError> {
+/// What the task came to, as a call's result.
+pub(super) fn outcome(ended: Progress) -> Result<String, CallError> {
     match ended {
         Progress::Succeeded(result) => Ok(result),
         Progress::Failed(fault) => Err(CallError::Refused { fault }),
@@ -147,6 +157,8 @@ mod tests {
             name_label: String::new(),
             status: status.into(),
             progress: 0.0,
+            created: String::new(),
+            other_config: std::collections::BTreeMap::default(),
             result: result.into(),
             error_info: error.iter().map(|e| (*e).to_owned()).collect(),
         }

@@ -3,6 +3,7 @@
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Url, header, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use snafu::{ResultExt, Snafu};
@@ -12,6 +13,7 @@ use super::{
     config::XapiConfig,
     fault::Fault,
     tls::{self, TrustError},
+    transfer::Taken,
     wire::{self, AnswerError},
 };
 
@@ -93,6 +95,41 @@ impl Transport {
                     RequestError::NoAnswer { host: host.into(), why: source.to_string() }
                 }
             }),
+        }
+    }
+
+    /// Sends data to a handler. Whether they arrived well is not in the answer: it comes before they are read.
+    pub(super) async fn put(
+        &self,
+        url: Url,
+        session: &SecretString,
+        data: Vec<u8>,
+        until: Instant,
+    ) -> Result<Taken, RequestError> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let lost = |error: reqwest::Error| RequestError::Lost { host: host.clone(), why: said(&error.without_url()) };
+        // Where no log of requests shows it.
+        let cookie = header::HeaderValue::try_from(format!("session_id={}", session.expose_secret()));
+        let mut cookie = cookie.unwrap_or(header::HeaderValue::from_static("session_id="));
+        cookie.set_sensitive(true);
+        let exchange = async {
+            let request = self.http.put(url).header(header::COOKIE, cookie).body(data);
+            let response = request.send().await.map_err(|error| request_error(&host, error))?;
+            match response.status().as_u16() {
+                302 => {
+                    let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
+                    let named = location.and_then(|l| Url::parse(l).ok()).and_then(|l| l.host_str().map(str::to_owned));
+                    let nowhere = || RequestError::NoAnswer { host: host.clone(), why: "it sends us nowhere".into() };
+                    named.map(Taken::Elsewhere).ok_or_else(nowhere)
+                }
+                401 => Ok(Taken::Unauthorized),
+                // The end of the answer comes when the data are in.
+                _ => response.bytes().await.map(|_| Taken::Here).map_err(lost),
+            }
+        };
+        match timeout_at(until, exchange).await {
+            Ok(taken) => taken,
+            Err(_) => LostSnafu { host: &host, why: "time ran out" }.fail(),
         }
     }
 

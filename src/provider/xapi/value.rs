@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, fmt, hash, marker::PhantomData, sync::Arc};
 
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A reference to an object of class `T`. Opaque, and valid only as long as the object: keep uuids, not references.
@@ -153,6 +154,20 @@ pub(super) fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D
     Ok(if read.is_finite() { read } else { 0.0 })
 }
 
+/// A date in the ways that xapi writes it: `20260821T02:00:23Z`, with dashes, without the `Z`, or as seconds since 1970
+/// with a dot. Without a zone it is taken for UTC; the beginning of 1970 means "never".
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    let text = text.trim().trim_end_matches('Z');
+    let seconds = |text: &str| {
+        text.trim_end_matches('.').parse::<f64>().ok().and_then(|s| SignedDuration::try_from_secs_f64(s).ok())
+    };
+    let read = match text.split_once('T') {
+        Some(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+        None => Timestamp::from_duration(seconds(text)?).ok()?,
+    };
+    (read > Timestamp::UNIX_EPOCH).then_some(read)
+}
+
 /// The value inside the XML fragment that a task's result is, even over JSON: `<value>OpaqueRef:..</value>`, or nothing.
 pub(super) fn task_result(xml: &str) -> &str {
     let mut rest = xml.trim();
@@ -234,6 +249,17 @@ mod tests {
             ("OpaqueRef:1", "OpaqueRef:1"),
         ] {
             assert_eq!(task_result(xml), inner, "{xml}");
+        }
+    }
+
+    #[test]
+    fn dates_come_in_four_ways() {
+        let expected: Timestamp = "2026-08-21T02:00:23Z".parse().unwrap();
+        for text in ["20260821T02:00:23Z", "2026-08-21T02:00:23Z", "20260821T02:00:23", "1787277623.", " 1787277623 "] {
+            assert_eq!(time(text), Some(expected), "{text}");
+        }
+        for text in ["19700101T00:00:00Z", "", "yesterday", "0", "2026-13-41T00:00:00Z", "NaN", "1e300"] {
+            assert_eq!(time(text), None, "{text}");
         }
     }
 }

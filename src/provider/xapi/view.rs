@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
+
 use super::{
+    drives::Drives,
     identity::{self, Claim, is_halted},
-    records::{GuestMetrics, Host, HostMetrics, Pool, Vm},
-    value::Ref,
+    records::{GuestMetrics, Host, HostMetrics, Pool, Vbd, Vdi, Vm, VmMetrics},
+    value::{Ref, time},
 };
 use crate::{
     api::quantity::Bytes,
@@ -28,6 +31,9 @@ pub(super) struct View {
     pub(super) host_metrics: Table<HostMetrics>,
     pub(super) vms: Table<Vm>,
     pub(super) guest_metrics: Table<GuestMetrics>,
+    pub(super) vm_metrics: Table<VmMetrics>,
+    pub(super) vbds: Table<Vbd>,
+    pub(super) vdis: Table<Vdi>,
 }
 
 /// The VMs that were made for one guest.
@@ -114,11 +120,41 @@ impl View {
         ObservedGuest {
             host: self.hosts.get(&vm.resident_on).map(|host| host.name_label.clone()),
             vcpus: u32::try_from(vm.vcpus_at_startup).ok(),
-            memory: Some(Bytes(vm.memory_static_max)),
+            // What the guest is given now; above it is only how far that could be raised while it runs.
+            memory: Some(Bytes(vm.memory_dynamic_max)),
+            disks: self.drives(vm).observed(),
+            protected: Some(vm.blocked_operations.contains_key("destroy")),
+            started_at: if is_halted(vm) { None } else { self.started_at(vm) },
             addresses,
             busy: !vm.current_operations.is_empty(),
             ..ObservedGuest::new(key.clone(), &vm.uuid, stage, power)
         }
+    }
+
+    /// How many VMs are on their way to another host now, whoever moves them.
+    pub(super) fn moves(&self) -> usize {
+        let moves =
+            |vm: &Vm| vm.current_operations.values().any(|op| matches!(op.as_str(), "pool_migrate" | "migrate_send"));
+        self.vms.values().filter(|vm| moves(vm)).count()
+    }
+
+    fn started_at(&self, vm: &Vm) -> Option<Timestamp> {
+        self.vm_metrics.get(&vm.metrics).and_then(|metrics| time(&metrics.start_time))
+    }
+
+    /// What the guest's tools can do.
+    pub(super) fn has_feature(&self, vm: &Vm, feature: &str) -> bool {
+        let told = self.guest_metrics.get(&vm.guest_metrics).and_then(|metrics| metrics.other.get(feature));
+        told.is_some_and(|value| value == "1")
+    }
+
+    /// The VM's drives with disks in them.
+    pub(super) fn drives(&self, vm: &Vm) -> Drives {
+        let drives = vm.vbds.iter().filter_map(|reference| {
+            let vbd = self.vbds.get(reference)?;
+            Some((reference.clone(), Vbd::clone(vbd), Vdi::clone(self.vdis.get(&vbd.vdi)?)))
+        });
+        Drives::new(&vm.uuid, drives)
     }
 
     /// The VM of one guest.

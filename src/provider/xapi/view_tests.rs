@@ -13,6 +13,9 @@ pub(in crate::provider::xapi) fn view(vms: impl IntoIterator<Item = Vm>) -> View
         host_metrics: table(recorded()),
         vms: table(recorded()),
         guest_metrics: table(recorded()),
+        vm_metrics: table(recorded()),
+        vbds: table(recorded()),
+        vdis: table(recorded()),
     };
     view.vms.extend(vms.into_iter().map(|vm| (Ref::new(format!("OpaqueRef:{}", vm.uuid)), Arc::new(vm))));
     view
@@ -132,7 +135,10 @@ fn addresses_come_in_a_stable_order() {
         ("lo/ip", "127.0.0.1"),
         ("2/ip", ""),
     ];
-    let metrics = GuestMetrics { networks: networks.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect() };
+    let metrics = GuestMetrics {
+        other: std::collections::BTreeMap::default(),
+        networks: networks.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+    };
     let texts: Vec<String> = addresses(&metrics).iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["10.77.0.4", "10.77.0.5", "2001:db8::2", "10.0.0.9"]);
 }

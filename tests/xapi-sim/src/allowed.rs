@@ -231,7 +231,7 @@ fn device_operations(world: &World, class: &str, device: &str) -> Vec<&'static s
     let running = world.store.text("VM", vm, "power_state") == R;
     let attached = world.store.flag(class, device, "currently_attached");
     let mut ops = vec!["attach"];
-    if running {
+    if running && (class != "VBD" || has_drivers(world, vm)) {
         ops.push(if attached { "unplug" } else { "plug" });
     }
     if world.store.text(class, device, "type") == "CD" {
@@ -240,12 +240,22 @@ fn device_operations(world: &World, class: &str, device: &str) -> Vec<&'static s
     ops
 }
 
+/// Whether a guest's drivers were seen, without which no disk comes or goes while it runs.
+pub(crate) fn has_drivers(world: &World, vm: &str) -> bool {
+    let paravirtual = world.store.text("VM", vm, "domain_type") == "pv";
+    paravirtual
+        || world.store.flag("VM_guest_metrics", world.store.text("VM", vm, "guest_metrics"), "PV_drivers_detected")
+}
+
 fn vdi_operations(world: &World, vdi: &str) -> Vec<&'static str> {
     let attached = attached_vbd(world, vdi).is_some();
     let mut ops = vec!["generate_config", "update", "snapshot", "clone"];
     if !attached {
         ops.extend(["copy", "forget", "resize", "destroy", "mirror"]);
         ops.push(if world.store.flag("VDI", vdi, "cbt_enabled") { "disable_cbt" } else { "enable_cbt" });
+    }
+    if world.knobs.online_resize {
+        ops.push("resize_online");
     }
     ops
 }

@@ -146,6 +146,9 @@ fn plug_vbd(world: &mut World, vbd: &str) -> ApiResult<()> {
     if world.store.flag("VBD", vbd, "currently_attached") {
         return Err(ApiError::new("DEVICE_ALREADY_ATTACHED", [vbd]));
     }
+    if !allowed::has_drivers(world, &vm) {
+        return Err(ApiError::new("VM_MISSING_PV_DRIVERS", [vm]));
+    }
     check_attachable(world, vbd)?;
     let number = world.store.text("VBD", vbd, "userdevice").parse().unwrap_or(0);
     world.store.set("VBD", vbd, "device", device_name(number).as_str())?;

@@ -32,6 +32,8 @@ pub struct Knobs {
     pub snapshot_ms: u64,
     /// How long other storage work (create, destroy, resize) takes.
     pub vdi_ms: u64,
+    /// Whether disks in use can grow: most storage managers of today cannot do that.
+    pub online_resize: bool,
     /// How long `VM.destroy` takes.
     pub destroy_ms: u64,
     /// How long after its boot a guest's tools report addresses; no report at all when `tools` is false.
@@ -91,6 +93,7 @@ impl Default for Knobs {
             storage_migrate_ms_per_gib: 50,
             snapshot_ms: 50,
             vdi_ms: 5,
+            online_resize: false,
             destroy_ms: 5,
             tools_ms: 300,
             tools: true,

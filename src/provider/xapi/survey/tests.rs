@@ -15,6 +15,7 @@ fn recorded_pool() -> Survey {
         host_metrics: table(recorded()),
         vms: table(recorded()),
         guest_metrics: table(recorded()),
+        ..View::default()
     };
     let more = More {
         names: decoded(include_bytes!("../testdata/pool.get_all_records.json")),

@@ -134,6 +134,9 @@ async fn pool_migrate(call: &Call, vdi: &str, sr: &str) -> ApiResult<Value> {
 fn resize(world: &mut World, vdi: &str, size: i64, online: bool) -> ApiResult<()> {
     if !online {
         check_free(world, vdi, "resize")?;
+    } else if !world.knobs.online_resize {
+        let sr = world.store.get("VDI", vdi, "SR")?.as_str().to_owned();
+        return Err(ApiError::new("SR_OPERATION_NOT_SUPPORTED", [sr]));
     }
     let before = world.store.get("VDI", vdi, "virtual_size")?.as_int();
     if size < before {
