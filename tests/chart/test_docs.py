@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
 
 
 # Values of conditions, and what an Event says was done; its reason says why.
-NO_REASONS = {"True", "False", "Unknown", "Adopt", "Amend", "Create", "Delete", "Migrate", "Observe", "Place", "Release",
+NO_REASONS = {"True", "False", "Unknown", "Adopt", "Amend", "Create", "Delete", "Migrate", "Move", "Observe", "Place", "Release",
               "Renew", "Start", "Stop", "Suspend"}  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def words() -> dict[str, str]:
         for file in sorted((ROOT / "src" / part).rglob("*.rs")):
             if not file.stem.endswith("tests") and file.stem not in {"testing", "model_world"}:
                 for word in re.findall(r'"([A-Z][a-z]+(?:[A-Z][a-z]+)*)"', without_tests(file.read_text())):
-                    found[word] = str(file.relative_to(ROOT))
+                    if not word.endswith("Exceeded"):  # EC2's own codes
+                        found[word] = str(file.relative_to(ROOT))
     kinds = without_tests((ROOT / "src/provider/error.rs").read_text())
     found |= {word: "src/provider/error.rs" for word in re.findall(r"Self::\w+ => \"(\w+)\"", kinds)}
     return found
