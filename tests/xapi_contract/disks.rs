@@ -93,7 +93,7 @@ async fn a_disk_under_way_does_not_outlive_its_guest() {
     let wish = GuestWish { disks: vec![disk("late", 32)], ..pool.wish("late") };
     let first = pool.connect().await;
     let under_way = async {
-        until("the disk is on its way", async || (pool.calls("Async.VDI.create").await > 0).then_some(())).await
+        until("the disk is on its way", async || (pool.calls("Async.VDI.create").await > 0).then_some(())).await;
     };
     tokio::select! {
         made = first.create(&wish) => panic!("the disk takes longer: {made:?}"),
