@@ -36,8 +36,9 @@ sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave the
 sandbox-stop: ## Stop what `make sandbox` started
 	@scripts/sandbox.sh stop
 
-crds: ## Write the definitions of the kinds to crds/, and to the chart
-	@"$$(scripts/build.sh)/innkeeper" crds --output crds
+crds: ## Write the definitions of the kinds to crds/ and to the chart, and the pages about their fields to docs/reference/
+	@innkeeper="$$(scripts/build.sh)/innkeeper" && "$$innkeeper" crds --output crds && \
+	  "$$innkeeper" crds --format markdown --output docs/reference
 	@cp crds/*.yaml charts/innkeeper/files/crds/
 
 lint: ## Run the linter alone

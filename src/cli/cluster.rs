@@ -1,11 +1,15 @@
 //! Which cluster, with the flags that kubectl's users know.
 
-use std::path::PathBuf;
+use std::{fmt::Debug, path::PathBuf};
 
 use clap::Args;
-use kube::Client;
+use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 
-use crate::runtime::client::{self, ClientError};
+use crate::runtime::{
+    ApiError, call,
+    client::{self, ClientError},
+};
 
 /// Which cluster is asked.
 #[derive(Args, Clone, Debug, Default)]
@@ -19,15 +23,6 @@ pub struct ClusterArgs {
     pub context: Option<String>,
 }
 
-/// Which namespaces of it.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Cluster")]
-pub struct NamespaceArgs {
-    /// The namespace; left out: that of the context
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-}
-
 impl ClusterArgs {
     /// A client for the cluster.
     pub async fn connect(&self) -> Result<Client, ClientError> {
@@ -35,10 +30,23 @@ impl ClusterArgs {
     }
 }
 
-impl NamespaceArgs {
-    /// The namespace that is meant.
-    #[must_use]
-    pub fn of(&self, client: &Client) -> String {
-        self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
-    }
+/// All objects of a kind, in one namespace or in all.
+pub async fn list<K>(client: &Client, kinds: &str, namespace: Option<&str>) -> Result<Vec<K>, ApiError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let (api, place): (Api<K>, _) = match namespace {
+        Some(namespace) => (Api::namespaced(client.clone(), namespace), format!(" in namespace {namespace}")),
+        None => (Api::all(client.clone()), String::new()),
+    };
+    Ok(call(format!("list {kinds}{place}"), api.list(&ListParams::default())).await?.items)
+}
+
+/// All objects of a kind that belongs to no namespace.
+pub async fn list_all<K>(client: &Client, kinds: &str) -> Result<Vec<K>, ApiError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::all(client.clone());
+    Ok(call(format!("list {kinds}"), api.list(&ListParams::default())).await?.items)
 }

@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use snafu::{ResultExt, Snafu};
 
+use super::reference;
 use crate::api;
 
 /// Options of `innkeeper crds`.
@@ -18,6 +19,18 @@ pub struct CrdsArgs {
     /// Write one file for each kind into this folder instead of printing them
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// What is written of each kind
+    #[arg(long, value_enum, default_value_t = Format::Yaml)]
+    format: Format,
+}
+
+/// What is written of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Its definition
+    Yaml,
+    /// A page for people about its fields
+    Markdown,
 }
 
 /// What can go wrong.
@@ -50,10 +63,14 @@ pub enum CrdsError {
 /// Prints the definitions, or writes them as files.
 pub fn crds(args: &CrdsArgs) -> Result<(), CrdsError> {
     for crd in api::crds() {
-        let text = render(&crd)?;
+        let (name, text) = match args.format {
+            Format::Yaml => (file_name(&crd), render(&crd)?),
+            Format::Markdown => (reference::file_name(&crd), reference::markdown(&crd)),
+        };
+        let divider = if args.format == Format::Yaml { "---\n" } else { "" };
         match &args.output {
-            Some(folder) => write(folder, &crd, &text)?,
-            None => write!(io::stdout(), "---\n{text}").context(PrintCrdsSnafu)?,
+            Some(folder) => write(folder, &name, &text)?,
+            None => write!(io::stdout(), "{divider}{text}").context(PrintCrdsSnafu)?,
         }
     }
     Ok(())
@@ -70,7 +87,7 @@ pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
 }
 
-fn write(folder: &Path, crd: &CustomResourceDefinition, text: &str) -> Result<(), CrdsError> {
-    let path = folder.join(file_name(crd));
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), CrdsError> {
+    let path = folder.join(name);
     fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).context(WriteCrdSnafu { path })
 }

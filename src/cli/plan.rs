@@ -1,29 +1,31 @@
 //! `innkeeper plan`: what would be decided, without doing it.
 
+mod render;
+
 use std::{
-    collections::BTreeMap,
-    io::{self, Read as _},
+    collections::{BTreeMap, HashMap},
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time};
-use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams};
+use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use snafu::{ResultExt, Snafu};
 
-use super::table;
+use super::{
+    cluster::{self, ClusterArgs},
+    output::{self, Output, OutputError},
+};
 use crate::{
     api::{CloudPool, Guest, GuestSpec, VirtualWorkload},
     plan::{self, Plan},
-    runtime::{
-        ApiError, call,
-        client::{self, ClientError},
-    },
+    runtime::{ApiError, client::ClientError},
     scheduler::{gather, pools::Namespaces},
     workload::decide,
 };
@@ -31,30 +33,22 @@ use crate::{
 /// Options of `innkeeper plan`.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// Manifests of `CloudPools` (with their status as inventory), `VirtualWorkloads`, `Guests` and `Namespaces`; - reads
-    /// the standard input. With --cluster they count as applied on top of what is there
-    #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "cluster")]
+    /// Manifests of `CloudPools` (with their status as inventory), `VirtualWorkloads`, `Guests` and `Namespaces`: a file, a
+    /// folder, or - for the standard input; may be repeated. With --cluster they count as applied on top of what is there.
+    /// Left out: the cluster as it is
+    #[arg(short, long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Start from what a live cluster holds
     #[arg(long)]
     cluster: bool,
-    /// The cluster; left out: KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "FILE", requires = "cluster")]
-    kubeconfig: Option<PathBuf>,
     /// How the plan is written
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-/// How a plan is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-    /// For programs and people
-    Yaml,
+    /// The namespace of manifests that name none; left out: default
+    #[arg(short, long, value_name = "NAME", default_value = "default", help_heading = "Cluster")]
+    namespace: String,
+    #[command(flatten)]
+    connection: ClusterArgs,
 }
 
 /// Why there is no plan.
@@ -101,17 +95,11 @@ pub enum PlanError {
         /// Why.
         source: ApiError,
     },
-    /// The plan cannot be written as JSON.
-    #[snafu(display("cannot write the plan as JSON"))]
-    RenderJson {
+    /// The plan cannot be written.
+    #[snafu(transparent)]
+    Write {
         /// Why.
-        source: serde_json::Error,
-    },
-    /// The plan cannot be written as YAML.
-    #[snafu(display("cannot write the plan as YAML"))]
-    RenderYaml {
-        /// Why.
-        source: serde_saphyr::ser::Error,
+        source: OutputError,
     },
 }
 
@@ -127,68 +115,80 @@ struct Objects {
 /// Plans, and answers 2 where a guest finds no place.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, PlanError> {
     let mut objects = Objects::default();
-    if args.cluster {
-        super::block_on(objects.read_cluster(args.kubeconfig.clone()))?;
+    if args.cluster || args.files.is_empty() {
+        super::block_on(objects.read_cluster(&args.connection))?;
     }
     for path in &args.files {
-        objects.read_file(path)?;
+        for file in files(path)? {
+            objects.read_file(&file, &args.namespace)?;
+        }
     }
     let now = Timestamp::now();
     let guests = objects.wished_guests(now);
     let pools: Vec<Arc<CloudPool>> = objects.pools.into_values().map(Arc::new).collect();
     let picture = gather::picture(&guests, &pools, &objects.namespaces, &mut gather::Assumed::default(), now);
-    let Some(picture) = picture else {
-        println!("There are no guests to place.");
-        return Ok(ExitCode::SUCCESS);
-    };
-    let plan = plan::decide(&picture.world, &plan::Options::default());
-    match args.output {
-        Output::Table => print!("{}", render(&plan, &picture.guests)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&plan).context(RenderJsonSnafu)?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&plan).context(RenderYamlSnafu)?),
-    }
+    let plan = picture.as_ref().map(|picture| plan::decide(&picture.world, &plan::Options::default()));
+    let names: HashMap<String, String> = guests
+        .iter()
+        .map(|guest| {
+            (guest.uid().unwrap_or_default(), format!("{}/{}", guest.namespace().unwrap_or_default(), guest.name_any()))
+        })
+        .collect();
+    let plan = render::named(plan.unwrap_or_else(|| Plan { proven: true, ..Plan::default() }), &names);
+    output::print(args.output, &plan, |plan| render::render(plan, guests.len()))?;
     Ok(if plan.unplaced.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
+/// A file itself, or the manifests of a folder by name.
+fn files(path: &Path) -> Result<Vec<PathBuf>, PlanError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut files: Vec<PathBuf> = entries.context(ReadManifestSnafu { path })?.iter().map(fs::DirEntry::path).collect();
+    files.retain(|file| file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)));
+    files.sort();
+    Ok(files)
+}
+
 impl Objects {
-    async fn read_cluster(&mut self, kubeconfig: Option<PathBuf>) -> Result<(), PlanError> {
-        let client = client::connect(kubeconfig).await?;
-        self.pools = list::<CloudPool>(&client, "CloudPools").await?.into_iter().map(|p| (p.name_any(), p)).collect();
-        self.workloads = list::<VirtualWorkload>(&client, "VirtualWorkloads").await?.into_iter().map(keyed).collect();
-        self.guests = list::<Guest>(&client, "Guests").await?.into_iter().map(keyed).collect();
-        for namespace in list::<Namespace>(&client, "Namespaces").await? {
-            self.namespaces.insert(namespace.name_any(), namespace.labels().clone());
-        }
+    async fn read_cluster(&mut self, connection: &ClusterArgs) -> Result<(), PlanError> {
+        let client = connection.connect().await?;
+        let pools = cluster::list_all::<CloudPool>(&client, "CloudPools").await?;
+        let workloads = cluster::list::<VirtualWorkload>(&client, "VirtualWorkloads", None).await?;
+        let guests = cluster::list::<Guest>(&client, "Guests", None).await?;
+        let namespaces = cluster::list_all::<Namespace>(&client, "Namespaces").await?;
+        self.pools = pools.into_iter().map(|pool| (pool.name_any(), pool)).collect();
+        self.workloads = workloads.into_iter().map(|workload| keyed(workload, "")).collect();
+        self.guests = guests.into_iter().map(|guest| keyed(guest, "")).collect();
+        self.namespaces = namespaces.iter().map(|one| (one.name_any(), one.labels().clone())).collect();
         Ok(())
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<(), PlanError> {
-        let text = if path.as_os_str() == "-" {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).map(|_| text)
-        } else {
-            std::fs::read_to_string(path)
-        };
+    fn read_file(&mut self, path: &Path, namespace: &str) -> Result<(), PlanError> {
+        let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
         let text = text.context(ReadManifestSnafu { path })?;
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).context(ParseManifestSnafu { path })?;
         for document in documents {
             // Lists are what `kubectl get -o yaml` prints.
             match document.get("items").and_then(Value::as_array) {
-                Some(items) => items.iter().try_for_each(|item| self.add(path, item.clone()))?,
-                None => self.add(path, document)?,
+                Some(items) => items.iter().try_for_each(|item| self.add(path, namespace, item.clone()))?,
+                None => self.add(path, namespace, document)?,
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, path: &Path, document: Value) -> Result<(), PlanError> {
+    fn add(&mut self, path: &Path, namespace: &str, document: Value) -> Result<(), PlanError> {
         match document["kind"].as_str() {
             Some("CloudPool") => {
                 let pool: CloudPool = parse(path, document)?;
                 self.pools.insert(pool.name_any(), pool);
             }
-            Some("VirtualWorkload") => self.workloads.extend([keyed::<VirtualWorkload>(parse(path, document)?)]),
-            Some("Guest") => self.guests.extend([keyed::<Guest>(parse(path, document)?)]),
+            Some("VirtualWorkload") => {
+                self.workloads.extend([keyed::<VirtualWorkload>(parse(path, document)?, namespace)]);
+            }
+            Some("Guest") => self.guests.extend([keyed::<Guest>(parse(path, document)?, namespace)]),
             Some("Namespace") => {
                 let namespace: Namespace = parse(path, document)?;
                 self.namespaces.insert(namespace.name_any(), namespace.labels().clone());
@@ -228,63 +228,17 @@ fn new_guest((namespace, name): &(String, String), workload: &VirtualWorkload, o
     guest
 }
 
-async fn list<K>(client: &Client, what: &str) -> Result<Vec<K>, ApiError>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = Api::all(client.clone());
-    Ok(call(format!("list {what}"), api.list(&ListParams::default())).await?.items)
-}
-
-fn keyed<K: Resource>(object: K) -> ((String, String), K) {
-    ((object.namespace().unwrap_or_else(|| "default".to_owned()), object.name_any()), object)
+/// With a namespace and a UID in any case: manifests need have neither.
+fn keyed<K: Resource>(mut object: K, namespace: &str) -> ((String, String), K) {
+    let name = object.name_any();
+    let meta = object.meta_mut();
+    let namespace = meta.namespace.get_or_insert_with(|| namespace.to_owned()).clone();
+    meta.uid.get_or_insert_with(|| format!("{namespace}/{name}"));
+    ((namespace, name), object)
 }
 
 fn parse<K: DeserializeOwned>(path: &Path, document: Value) -> Result<K, PlanError> {
     let text = |value: &Value| value.as_str().unwrap_or("without a name").to_owned();
     let (kind, name) = (text(&document["kind"]), text(&document["metadata"]["name"]));
     serde_json::from_value(document).context(ParseObjectSnafu { path, kind, name })
-}
-
-fn render(plan: &Plan, guests: &std::collections::HashMap<String, &Arc<Guest>>) -> String {
-    let name = |uid: &str| {
-        guests
-            .get(uid)
-            .map_or_else(|| uid.to_owned(), |g| format!("{}/{}", g.namespace().unwrap_or_default(), g.name_any()))
-    };
-    let mut rows = vec![["GUEST", "POOL", "HOST OR TYPE", "HOURLY", "WHY"].map(str::to_owned)];
-    for explanation in &plan.explanations {
-        let binding = plan.bindings.iter().find(|binding| binding.guest == explanation.guest);
-        let place = binding.map(|binding| &binding.place);
-        rows.push([
-            name(&explanation.guest),
-            place.map_or("-".to_owned(), |place| place.pool.clone()),
-            place.and_then(|place| place.host.clone().or(place.instance_type.clone())).unwrap_or("-".to_owned()),
-            binding.and_then(|binding| binding.hourly).map_or("-".to_owned(), |hourly| hourly.to_string()),
-            explanation.message.clone(),
-        ]);
-    }
-    let mut text = table::render(&rows);
-    for step in &plan.moves {
-        let place = |bound: &plan::Bound| {
-            bound.host.as_ref().map_or(bound.pool.clone(), |host| format!("{}/{host}", bound.pool))
-        };
-        text += &format!(
-            "move {} from {} to {} ({:?}, wave {})\n",
-            name(&step.guest),
-            place(&step.from),
-            place(&step.to),
-            step.cause,
-            step.wave
-        );
-    }
-    let money = |money: Option<crate::api::money::Money>| money.map_or("unknown".to_owned(), |money| money.to_string());
-    text += &format!(
-        "{} placed now, {} without a place; marginal cost of all guests in an hour: {} before, {} after\n",
-        plan.bindings.len(),
-        plan.unplaced.len(),
-        money(plan.cost_before.marginal),
-        money(plan.cost_after.marginal),
-    );
-    text
 }

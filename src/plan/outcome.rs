@@ -9,7 +9,7 @@ use super::{request::Bound, rule::Failure};
 use crate::api::money::Money;
 
 /// A whole decision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// Guests that get a place, most important first. Each may be written as soon as it stands here.

@@ -92,7 +92,7 @@ fn pricing(pricing: &Pricing) -> plan::Pricing {
     }
 }
 
-pub(super) fn overcommit(spec: &CloudPoolSpec) -> Decimal {
+pub(crate) fn overcommit(spec: &CloudPoolSpec) -> Decimal {
     let wished = spec.capacity.as_ref().and_then(|capacity| capacity.cpu_overcommit.as_deref());
     wished.and_then(|text| Decimal::from_str_exact(text).ok()).unwrap_or(DEFAULT_OVERCOMMIT)
 }

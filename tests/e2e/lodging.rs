@@ -47,6 +47,8 @@ fn guests_are_lodged_overflow_and_leave_without_a_trace() {
     assert_eq!(workload["status"]["summary"], "ec2-ireland 2, xen-london 4");
     assert_eq!(workload["status"]["observedGeneration"], workload["metadata"]["generation"]);
 
+    crate::plugin::answers(&stack);
+
     // The operator changes nothing of what the user wrote: a second apply has nothing to do.
     let before = stack.get(&["vw", "web"])["metadata"]["generation"].clone();
     stack.apply_examples();

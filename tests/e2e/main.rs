@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod drift;
+mod examples;
 mod idle;
 mod killed;
 mod leaders;
@@ -12,6 +13,7 @@ mod lodging;
 mod metrics;
 mod moves;
 mod moves_many;
+mod plugin;
 mod refused;
 mod rotation;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]

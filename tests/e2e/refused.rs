@@ -14,7 +14,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_mistake_is_refused_with_its_remedy() {
+fn every_mistake_is_refused_with_its_remedy_and_every_example_is_accepted() {
     let stack = Stack::start();
     let files = files();
     assert!(files.len() >= 15, "there are {} mistakes", files.len());
@@ -39,4 +39,6 @@ fn every_mistake_is_refused_with_its_remedy() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // The same API server, as starting one takes longer than asking it.
+    crate::examples::are_accepted(&stack);
 }

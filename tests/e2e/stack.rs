@@ -190,8 +190,14 @@ impl Stack {
     }
 
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = self.folder.path().join("kubeconfig");
-        Command::new(cache().join("bin/kubectl")).env("KUBECONFIG", kubeconfig).args(arguments).output().unwrap()
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// kubectl for this cluster.
+    pub fn command(&self) -> Command {
+        let mut kubectl = Command::new(cache().join("bin/kubectl"));
+        kubectl.env("KUBECONFIG", self.folder.path().join("kubeconfig"));
+        kubectl
     }
 
     /// An object or a list as JSON.
