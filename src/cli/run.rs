@@ -49,6 +49,9 @@ pub struct RunArgs {
     /// cluster, to go on with its VMs: see `innkeeper restore`
     #[arg(long, value_name = "ID", value_parser = super::restore::cluster_id, env = "INNKEEPER_CLUSTER_ID")]
     cluster_id: Option<String>,
+    /// What is logged, in the syntax of tracing, such as `debug` or `info,innkeeper::guest=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info,kube=warn,hyper=warn", env = "RUST_LOG", value_parser = filter)]
+    log_filter: String,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "INNKEEPER_LOG_FORMAT")]
     log_format: LogFormat,
@@ -94,7 +97,7 @@ pub enum RunError {
 
 /// Runs the operator until SIGTERM or SIGINT.
 pub fn run(args: RunArgs) -> Result<(), RunError> {
-    log(args.log_format);
+    log(&args.log_filter, args.log_format);
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context(StartRuntimeSnafu)?.block_on(operate(args))
 }
 
@@ -108,6 +111,7 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
         lease_name,
         lease_seconds,
         cluster_id,
+        log_filter: _,
         log_format: _,
     } = args;
     let shutdown = CancellationToken::new();
@@ -126,13 +130,19 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-/// `RUST_LOG` filters, as everywhere; without it, what matters to an operator.
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn"));
+/// A filter that can be read.
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn log(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::new(filter);
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+        // One object a line, with the fields of the run that it belongs to under "span".
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
 }

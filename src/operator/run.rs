@@ -74,11 +74,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         common.metrics.leads(true, mandate.epoch());
         parts.controllers = spawn_controllers(&common, &options, queues, nudges.clone(), registry, Arc::clone(&links));
         open(&nudges, &common.stores);
-        tokio::select! {
-            loss = keep(candidate.as_mut()) => End::Lost(loss),
-            ended = parts.ended() => ended,
-            () = shutdown.cancelled() => End::AskedFor,
-        }
+        lead(candidate.as_mut(), &mut parts, &shutdown).await
     };
     // Everything ends when it is asked to: what was seen to end first does not matter then.
     let end = if shutdown.is_cancelled() { End::AskedFor } else { end };
@@ -123,6 +119,15 @@ async fn stand_by(common: &Common, candidate: Option<&mut Candidate>) {
         }
     }
     info!(owner = common.owner.0, "ready");
+}
+
+/// Leads until something ends that.
+async fn lead(candidate: Option<&mut Candidate>, parts: &mut Parts, shutdown: &CancellationToken) -> End {
+    tokio::select! {
+        loss = keep(candidate) => End::Lost(loss),
+        ended = parts.ended() => ended,
+        () = shutdown.cancelled() => End::AskedFor,
+    }
 }
 
 async fn keep(candidate: Option<&mut Candidate>) -> Loss {

@@ -59,7 +59,8 @@ async fn read(client: &Client, pools: &[Arc<CloudPool>]) -> Versions {
         let act = format!("look at Secret {}/{}", reference.namespace, reference.name);
         match call(act, api.get_metadata_opt(&reference.name)).await {
             Ok(secret) => {
-                drop(versions.insert(reference.clone(), secret.and_then(|secret| secret.metadata.resource_version)));
+                let version = secret.and_then(|secret| secret.metadata.resource_version);
+                versions.insert(reference.clone(), version);
             }
             // The pool's own run reads it too, and says what is wrong.
             Err(error) => debug!(error = chain(&error), "not compared"),

@@ -3,6 +3,7 @@
 //! `make bench-scale N=1000` runs it; docs/PERFORMANCE.md says how to read it. Not a test: it is skipped without `SCALE_GUESTS`.
 //! `SCALE_PROGRAM` is the operator, `SCALE_REST_SECONDS` how long it is watched at rest. The last line is a JSON object.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::cast_precision_loss, reason = "counts of a few thousands")]
 
 mod raw;
 #[path = "../e2e/stack.rs"]
@@ -39,7 +40,7 @@ fn main() {
     let before = operator.counts();
     let (began, cpu_before) = (Instant::now(), operator.cpu_seconds());
     world.apply_workloads(guests, TOGETHER);
-    let seconds = operator.wait_until_running(guests, began, Duration::from_mins(60));
+    let seconds = operator.wait_until_running(guests, began, Duration::from_hours(1));
     let cpu_seconds = operator.cpu_seconds() - cpu_before;
     operator.wait_until_quiet();
     let writes = operator.counts().since(&before);
@@ -51,7 +52,7 @@ fn main() {
 
     let rest = Duration::from_secs(number("SCALE_REST_SECONDS", 60));
     let (counts, cpu, since) = (operator.counts(), operator.cpu_seconds(), Instant::now());
-    std::thread::sleep(rest);
+    std::thread::park_timeout(rest);
     let share = 100.0 * (operator.cpu_seconds() - cpu) / since.elapsed().as_secs_f64();
     let at_rest = operator.counts().since(&counts);
     for (what, count) in at_rest.by_kind.iter().chain(&at_rest.reads).filter(|(_, count)| **count > 0.0) {

@@ -155,7 +155,7 @@ impl World {
         let began = Instant::now();
         let process = stack::launch(self.folder.path(), &program(), &arguments, &[]);
         let operator = Operator { process, address, began };
-        until("the operator leads", START, || (operator.value("innkeeper_leader ") == 1.0).then_some(()));
+        until("the operator leads", START, || (operator.value("innkeeper_leader ") > 0.5).then_some(()));
         operator
     }
 
@@ -234,7 +234,7 @@ impl Operator {
                 eprintln!("scale: {running} of {guests} run after {} s", began.elapsed().as_secs());
                 told = Instant::now();
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::park_timeout(Duration::from_millis(200));
         }
     }
 
@@ -246,7 +246,7 @@ impl Operator {
         };
         let (mut last, mut since) = (writes(), Instant::now());
         while since.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::park_timeout(Duration::from_millis(500));
             let now = writes();
             if now > last {
                 (last, since) = (now, Instant::now());
