@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{stack::Stack, truth::Truth};
 
 const SOON: Duration = Duration::from_secs(90);
+const GIB: u64 = 1 << 30;
 
 /// A stack with a Xen pool in which every namespace may adopt VMs.
 fn house() -> (Stack, Truth) {
@@ -194,4 +195,50 @@ fn a_vm_that_was_there_is_adopted_looked_at_and_given_back() {
     assert_eq!(truth.xen_vms().len(), 1);
     stack.kubectl(&["delete", "vw", "lost"]);
     stack.until("the guest is gone", SOON, || guest(&stack, "lost-0").is_none().then_some(()));
+}
+
+#[test]
+fn another_size_reaches_guests_and_a_soft_shutdown_is_never_a_cut() {
+    let (stack, truth) = house();
+    let (_operator, _) = stack.operator();
+    stack.apply(&workload("web", &json!({ "template": { "disks": [{ "name": "data", "size": "1Gi" }] } })));
+    says(&stack, "web-0", "Ready", "True", "Running");
+    assert_eq!(truth.disks(), 2, "root and data");
+
+    // A disk grows and another comes; what a running VM cannot be given waits for a restart, and says so.
+    let disks = json!([{ "name": "data", "size": "2Gi" }, { "name": "logs", "size": "1Gi" }]);
+    patch(&stack, "web", &json!({ "template": { "disks": disks, "size": { "vcpus": 2, "memory": "2Gi" } } }));
+    says(&stack, "web-0", "Resized", "False", "RestartNeeded");
+    says(&stack, "web-0", "Ready", "True", "Running");
+    let at = stack.until("a second passes", SOON, || {
+        let started = guest(&stack, "web-0")?["status"]["creation"]["startedAt"].as_str()?.to_owned();
+        (now() > started).then(now)
+    });
+    patch(&stack, "web", &json!({ "template": { "restartAt": at } }));
+    stack.until("it has the new size", SOON, || {
+        let vm = vm_of(&stack, &truth, "web-0")?;
+        let size = (vm["VCPUs_max"].as_u64()?, vm["memory_static_max"].as_u64()?);
+        (size == (2, 2 * GIB) && vm["power_state"] == "Running").then_some(())
+    });
+    stack.until("nothing is left to be changed", SOON, || {
+        let guest = guest(&stack, "web-0")?;
+        (condition(&guest, "Resized").is_none() && condition(&guest, "Ready")?.0 == "True").then_some(())
+    });
+    assert_eq!((truth.disks(), starts(&truth, "web-0")), (3, 2));
+
+    // Without tools its system cannot be asked: with Soft it stays on.
+    truth.knob("tools", &false.into());
+    let vm = vm_of(&stack, &truth, "web-0").unwrap();
+    let vm = truth.xapi(&stack, "VM.get_by_uuid", &[vm["uuid"].clone()]);
+    truth.xapi(&stack, "VM.hard_reboot", &[vm]);
+    let soft = json!({ "shutdown": { "mode": "Soft", "deadline": "2s" }, "powerState": "Stopped" });
+    patch(&stack, "web", &json!({ "template": soft }));
+    says(&stack, "web-0", "Ready", "False", "ShutdownRefused");
+    assert_eq!(vm_of(&stack, &truth, "web-0").unwrap()["power_state"], "Running");
+    patch(&stack, "web", &json!({ "template": { "shutdown": { "mode": "TrySoft" } } }));
+    is(&stack, &truth, "web-0", "Halted");
+
+    stack.kubectl(&["delete", "vw", "web"]);
+    stack.until("the guest is gone", SOON, || guest(&stack, "web-0").is_none().then_some(()));
+    assert_eq!(truth.left(), Vec::<String>::new());
 }
