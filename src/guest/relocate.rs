@@ -81,12 +81,16 @@ pub(super) fn recreate(facts: &Facts, here: &Lodging<'_>) -> Option<Verdict> {
 pub(super) fn claims(facts: &Facts) -> (Option<Claim>, Note<RelocationStatus>) {
     let subject = &facts.subject;
     let Some(relocation) = subject.relocation() else { return (None, Note::Clear) };
+    let last = subject.status.relocation.as_ref().filter(|status| status.decided_at == relocation.decided_at);
+    if last.is_some_and(|last| last.outcome == RelocationOutcome::Done) {
+        // Whatever is allowed by now: it is there.
+        return (None, Note::Keep);
+    }
     if let Some(against) = subject.mandate.no_move(relocation.kind) {
         let message = format!("it is not moved ({}): {against}", relocation.reason);
         let note = record(relocation, RelocationOutcome::Refused, &message);
         return (Some(Claim::no(Kind::Relocated, "NotAllowed", message)), note);
     }
-    let last = subject.status.relocation.as_ref().filter(|status| status.decided_at == relocation.decided_at);
     match last {
         Some(last) if last.outcome == RelocationOutcome::Failed => {
             (Some(Claim::no(Kind::Relocated, "MigrationFailed", last.message.clone())), Note::Keep)

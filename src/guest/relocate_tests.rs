@@ -56,6 +56,11 @@ fn a_running_guest_goes_live_once_for_each_decision() {
     // Done is done, wherever somebody else moves it afterwards.
     guest.status.as_mut().unwrap().relocation = moved(&there);
     assert_eq!(decide(&on(&guest, Power::Running)).step, Step::Rest);
+    let mut fixed = guest.clone();
+    fixed.spec.mobility = Some(Mobility::default());
+    let say = decide(&on(&fixed, Power::Running)).say;
+    assert_eq!(outcome(&say), None, "what is not allowed any more does not undo it");
+    assert!(say.claims.iter().all(|claim| claim.kind != Kind::Relocated));
     guest.spec.relocation.as_mut().unwrap().decided_at = Time(at(-10));
     assert!(matches!(decide(&on(&guest, Power::Running)).step, Step::Migrate(..)), "another decision");
     guest.spec.relocation.as_mut().unwrap().incarnation = 1;

@@ -118,10 +118,15 @@ fn judge(
     }
     match last.filter(|last| last.incarnation == incarnation(guest)) {
         // One that just went where it had to may have to leave there too; one that could not go must not try at once.
-        Some(last) if step.cause != Cause::Drain || flights::standing(guest, Some(last), now) != Standing::Done => {
-            not_before(last.decided_at.0, COOL_DOWN, now)?;
+        Some(last) if step.cause == Cause::Drain => {
+            let went = flights::standing(guest, Some(last), now) == Standing::Done;
+            // Another way of going may be open where the last one was not.
+            if !went && last.kind == kind {
+                not_before(last.decided_at.0, COOL_DOWN, now)?;
+            }
         }
-        _ => {}
+        Some(last) => not_before(last.decided_at.0, COOL_DOWN, now)?,
+        None => {}
     }
     Ok(kind)
 }
