@@ -16,31 +16,38 @@ use serde_json::json;
 
 use crate::{
     Failure,
+    baseline::baselines,
     input::{Table, read},
     mixed::{guest, host, pool, world},
 };
 
-const HOST_VCPUS: f64 = 64.0;
-const HOST_GB: f64 = 128.0;
+pub(crate) const HOST_VCPUS: f64 = 64.0;
+pub(crate) const HOST_GB: f64 = 128.0;
 
 /// A machine of the trace.
-struct Machine {
-    start: i64,
+pub(crate) struct Machine {
+    pub(crate) start: i64,
     /// Cut at the end of time.
-    end: i64,
-    vcpus: f64,
-    gb: f64,
+    pub(crate) end: i64,
+    pub(crate) vcpus: f64,
+    pub(crate) gb: f64,
 }
 
 fn machines(text: &str) -> Result<Vec<Machine>, Failure> {
-    let table = Table::new(text);
+    let table = Table::new(text)?;
     let mut machines = Vec::with_capacity(table.rows.len());
     for row in &table.rows {
         let start = seconds(table.number(row, "start_s")?);
         let middle = f64::midpoint(table.number(row, "life_lo_s")?, table.number(row, "life_hi_s")?);
-        let censored = table.cell(row, "censored")? == "1";
+        let censored = table.find(row, "censored").is_some_and(|cell| matches!(cell, "1" | "1.0" | "true" | "True"));
         let end = if censored { i64::MAX } else { start + seconds(middle) + 300 };
-        machines.push(Machine { start, end, vcpus: table.number(row, "vcpu")?, gb: table.number(row, "mem_gb")? });
+        let machine = Machine { start, end, vcpus: table.number(row, "vcpu")?, gb: table.number(row, "mem_gb")? };
+        if !(0.0..=HOST_VCPUS).contains(&machine.vcpus) || !(0.0..=HOST_GB).contains(&machine.gb) || end < start {
+            return Err(
+                format!("no host of {HOST_VCPUS} vCPU and {HOST_GB} GB can lodge the row {}", row.join(",")).into()
+            );
+        }
+        machines.push(machine);
     }
     machines.sort_by_key(|m| m.start);
     let last = machines.last().map_or(0, |m| m.start);
@@ -175,6 +182,9 @@ pub(crate) fn run(file: &str, rate: &str) -> Result<serde_json::Value, Failure> 
     let rate: f64 = rate.parse()?;
     let machines = machines(&read(file)?)?;
     let (bound, most) = bound(&machines);
+    if bound <= 0.0 {
+        return Err("the machines of this trace live for no time".into());
+    }
     // Room to spare; never used hosts cost nothing. vCPUs are counted in hundredths, as some traces have parts of one.
     let hosts = whole(most * 1.5) + 50;
     let policy = Arc::new(Policy { objective: Objective::Density, ..Policy::default() });
@@ -200,5 +210,6 @@ pub(crate) fn run(file: &str, rate: &str) -> Result<serde_json::Value, Failure> 
         "host_hours": outcome.host_seconds as f64 / 3600.0,
         "broken_rules": outcome.broken,
         "moves": outcome.moves,
+        "baselines": baselines(&machines, bound),
     }))
 }

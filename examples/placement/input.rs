@@ -4,18 +4,31 @@ use std::{collections::HashMap, process::Command};
 
 use crate::Failure;
 
-/// The text of a file; a compressed one is unpacked.
+/// The text of a file; one that is compressed, whatever its name, is unpacked.
 pub(crate) fn read(path: &str) -> Result<String, Failure> {
-    let program = match path.rsplit('.').next() {
-        Some("xz") => "xz",
-        Some("gz") => "gzip",
-        _ => return std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}").into()),
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let program = match bytes[..] {
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
+        [0x1f, 0x8b, ..] => "gzip",
+        _ => return text(path, bytes),
     };
-    let output = Command::new(program).args(["-dc", path]).output()?;
+    let output = Command::new(program)
+        .args(["-dc", "--"])
+        .arg(path)
+        .output()
+        .map_err(|e| format!("cannot start {program} to unpack {path}: {e}"))?;
     if !output.status.success() {
-        return Err(format!("{program} cannot read {path}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!("{program} cannot unpack {path}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    Ok(String::from_utf8(output.stdout)?)
+    text(path, output.stdout)
+}
+
+fn text(path: &str, bytes: Vec<u8>) -> Result<String, Failure> {
+    let text = String::from_utf8(bytes).map_err(|e| format!("{path} is not text in UTF-8: {e}"))?;
+    if text.trim().is_empty() {
+        return Err(format!("{path} is empty").into());
+    }
+    Ok(text.strip_prefix('\u{feff}').map(ToOwned::to_owned).unwrap_or(text))
 }
 
 /// The rows of a table with a header, without quoting, by column.
@@ -25,20 +38,33 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Result<Self, Failure> {
         let mut lines = text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim_end().split(','));
         let columns = lines.next().into_iter().flatten().enumerate().map(|(at, name)| (name.trim(), at)).collect();
-        Self { columns, rows: lines.map(Iterator::collect).collect() }
+        let rows: Vec<Vec<&str>> = lines.map(Iterator::collect).collect();
+        if rows.is_empty() {
+            return Err("a table has no rows below its header".into());
+        }
+        Ok(Self { columns, rows })
     }
 
     pub(crate) fn cell(&self, row: &[&'a str], column: &str) -> Result<&'a str, Failure> {
-        let at = self.columns.get(column).ok_or_else(|| format!("there is no column {column}"))?;
-        Ok(row.get(*at).copied().unwrap_or(""))
+        self.find(row, column).ok_or_else(|| {
+            let mut names: Vec<&str> = self.columns.keys().copied().collect();
+            names.sort_unstable();
+            format!("there is no column {column}, only {}", names.join(", ")).into()
+        })
+    }
+
+    /// The cell of a column that may be missing.
+    pub(crate) fn find(&self, row: &[&'a str], column: &str) -> Option<&'a str> {
+        self.columns.get(column).map(|at| row.get(*at).copied().unwrap_or("").trim())
     }
 
     pub(crate) fn number(&self, row: &[&'a str], column: &str) -> Result<f64, Failure> {
         let cell = self.cell(row, column)?;
-        cell.parse().map_err(|_| format!("{column}: {cell:?} is not a number").into())
+        let number = cell.parse().ok().filter(|n: &f64| n.is_finite());
+        number.ok_or_else(|| format!("column {column}: {cell:?} is not a number, in the row {}", row.join(",")).into())
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Works: `mixed N`, `bursts [GUESTS [BURST]]`, `topology HOSTS RACKS REQUESTS`, `azure FILE [--moves R]`,
 //! `btrplace FILE`. The last line printed is one JSON object: `seconds` (deciding only, without reading), `placements`,
-//! `quality` (what it means stands in `quality_is`), `broken_rules` (from the checker) and `moves`. Files that end in
-//! `.xz` or `.gz` are read through the programs of those names.
+//! `quality` (what it means stands in `quality_is`), `broken_rules` (from the checker) and `moves`. Files packed
+//! by xz or gzip are read through the programs of those names.
 
 mod azure;
+mod baseline;
 mod btrplace;
 mod bursts;
 mod input;

@@ -33,12 +33,12 @@ struct Request {
 }
 
 fn hosts(hosts: &str, racks: &str) -> Result<Capacity, Failure> {
-    let racks = Table::new(racks);
+    let racks = Table::new(racks)?;
     let mut rack_of: HashMap<&str, &str> = HashMap::new();
     for row in &racks.rows {
         rack_of.insert(racks.cell(row, "host_id")?, racks.cell(row, "rack_id")?);
     }
-    let table = Table::new(hosts);
+    let table = Table::new(hosts)?;
     let mut list = Vec::new();
     for (number, row) in table.rows.iter().enumerate() {
         let name = format!("host-{number}");
@@ -77,7 +77,7 @@ fn domains<'a>(table: &Table<'a>) -> Result<HashMap<&'a str, BTreeSet<&'a str>>,
 }
 
 fn guests(text: &str) -> Result<(Vec<GuestState>, Vec<Request>), Failure> {
-    let table = Table::new(text);
+    let table = Table::new(text)?;
     let domains = domains(&table)?;
     let mut policies: HashMap<String, Arc<Policy>> = HashMap::new();
     let (mut guests, mut requests) = (Vec::new(), Vec::new());

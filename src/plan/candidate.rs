@@ -24,8 +24,8 @@ pub(super) struct Key {
     pub paid: i64,
     /// Paid capacity comes after one's own also where it is free of charge.
     pub lane: Lane,
-    /// By objective. Cost: running cost, wishes, leftover. Performance: wishes, load, running cost. Density: wishes, how
-    /// long the host has been occupied, leftover.
+    /// By objective. Cost: running cost, wishes, leftover. Performance: wishes, load, running cost. Density: wishes, what
+    /// guests of the usual shape lose, how long the host has been occupied.
     pub terms: [i64; 3],
 }
 
@@ -63,6 +63,8 @@ pub(super) struct Ask {
 struct Fit {
     leftover: i64,
     occupied: i64,
+    /// What guests of the usual shape lose; only counted where it matters.
+    lost: i64,
     /// Free memory around it, where others will have to find room near to it.
     beside: Option<i64>,
 }
@@ -213,6 +215,8 @@ impl Ledger<'_, '_> {
         visit: &mut impl FnMut(Candidate),
     ) {
         let plain = class.is_plain();
+        let dense = class.guest.policy.objective == Objective::Density;
+        let loss = dense.then(|| self.shapes.loss(choice.memory, class.need[0]));
         for host in self.model.pools[choice.pool as usize].hosts.clone() {
             if !self.has_room(host, choice.memory, &class.need)
                 || !self.model.hosts[host as usize].enabled
@@ -227,6 +231,7 @@ impl Ledger<'_, '_> {
                 let fit = Fit {
                     leftover: self.leftover(host, choice.memory, &class.need),
                     occupied: self.occupied(host),
+                    lost: loss.as_ref().map_or(0, |loss| self.lost(host, loss)),
                     beside: room.beside.as_ref().map(|(topology, free)| {
                         let domain = self.model.domains[*topology as usize].of_host[host as usize];
                         free.get(&domain).copied().unwrap_or(0)
@@ -368,13 +373,13 @@ fn candidate(class: &Class<'_>, choice: &Choice, place: Place, price: Option<i64
         Lane::Owned => (0, weighed(price_or_zero)),
         Lane::Included => (0, 0),
     };
-    let Fit { leftover, occupied, beside } = fit;
+    let Fit { leftover, occupied, lost, beside } = fit;
     let roomy = beside.map_or(leftover, |free| -free);
     let terms = match class.guest.policy.objective {
         Objective::Cost => [running, wishes, roomy],
         Objective::Performance => [wishes, beside.map_or(-leftover, |free| -free), running],
         Objective::Density if beside.is_some() => [wishes, roomy, occupied],
-        Objective::Density => [wishes, occupied, leftover],
+        Objective::Density => [wishes, lost, occupied],
     };
     let key = Key { unpriced: price.is_none(), paid, lane: place.lane, terms };
     Candidate { key, place, wishes, running: price_or_zero, leftover }

@@ -1,4 +1,13 @@
 //! Empties hosts whose guests fit elsewhere, so that fewer hosts are occupied: for guests that go by density.
+//!
+//! A move is worth most where it frees a host for a long time. Hosts with few guests go first, and nothing is moved while
+//! the room on occupied hosts is little: guests that come will take it soon, and the freed host would be begun again. A
+//! guest that fits nowhere as it is has room made for it by moving a few smaller ones on.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashSet},
+};
 
 use super::{
     candidate::{Ask, Candidate},
@@ -10,73 +19,199 @@ use super::{
 };
 
 /// Hosts with more guests than this are left to empty themselves first: what a move frees shrinks with their number.
-const MOST_GUESTS: usize = 16;
+const MOST_GUESTS: usize = 64;
+/// How much room, in thousandths of the occupied hosts, is left for guests to come.
+const KEPT_FREE: i64 = 13;
+/// How many guests may be moved on to make room for one.
+const MOVED_ON: usize = 5;
+/// How many hosts are tried for that.
+const TRIED_HOSTS: usize = 8;
+/// How many hosts of a pool may turn out not to be emptied before the others are left alone too.
+const MOST_FAILURES: u32 = 32;
 
-/// Empties hosts for as long as the moves last, the most worth-while first, and enters the guests where they go to.
-/// `now` is a time in seconds. A host is worth more the fewer guests must move and the longer they have lived: those
-/// will stay, while young ones often leave by themselves.
+/// Empties hosts for as long as the moves last and enters the guests where they go to. `now` is a time in seconds.
 pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut moves: usize) -> Vec<Change> {
+    if moves == 0 {
+        return Vec::new();
+    }
+    let mut moved = HashSet::new();
     let mut changes = Vec::new();
-    let mut tried = vec![false; ledger.residents.len()];
-    while moves > 0 {
-        let hosts = 0..index(ledger.residents.len());
-        let next = hosts
-            .filter(|host| !tried[*host as usize])
-            .filter_map(|host| worth(ledger, host, now, moves).map(|worth| (worth, std::cmp::Reverse(host))))
-            .max();
-        let Some((_, std::cmp::Reverse(host))) = next else { break };
-        tried[host as usize] = true;
-        if let Some(emptied) = empty(ledger, host) {
-            moves -= emptied.len();
-            changes.extend(emptied);
+    let mut failures = vec![0; ledger.pools.len()];
+    let mut roomy: Vec<Option<bool>> = vec![None; ledger.pools.len()];
+    let hosts = 0..index(ledger.residents.len());
+    let mut queue: BinaryHeap<(i64, Reverse<u32>)> =
+        hosts.filter_map(|host| worth(ledger, host, now, &moved).map(|worth| (worth, Reverse(host)))).collect();
+    while let Some((then, Reverse(host))) = queue.pop().filter(|_| moves > 0) {
+        let pool = ledger.model.hosts[host as usize].pool as usize;
+        if failures[pool] >= MOST_FAILURES || !*roomy[pool].get_or_insert_with(|| has_room(ledger, pool)) {
+            continue;
+        }
+        // Guests have come to some hosts meanwhile.
+        let Some(worth) = worth(ledger, host, now, &moved) else { continue };
+        if worth < then {
+            queue.push((worth, Reverse(host)));
+            continue;
+        }
+        match empty(ledger, host, moves, &moved) {
+            Some(emptied) => {
+                moves -= emptied.len();
+                roomy[pool] = None;
+                moved.extend(emptied.iter().map(|change| change.guest));
+                changes.extend(emptied);
+            }
+            None => failures[pool] += 1,
         }
     }
     changes
 }
 
-/// What it is worth to empty a host; `None` where it cannot or should not be.
-fn worth(ledger: &Ledger<'_, '_>, host: u32, now: i64, moves: usize) -> Option<i64> {
-    /// A host of guests that have just come may be kept alive by more of them: count half an hour for that.
-    const GRACE: i64 = 1800;
-    let guests = &ledger.residents[host as usize];
-    if guests.is_empty() || guests.len() > moves.min(MOST_GUESTS) {
-        return None;
+/// Whether the occupied hosts of a pool have more room than guests to come will soon take.
+fn has_room(ledger: &Ledger<'_, '_>, pool: usize) -> bool {
+    let (mut free, mut all) = (0i64, 0i64);
+    for host in ledger.model.pools[pool].hosts.clone() {
+        if ledger.model.hosts[host as usize].enabled && !ledger.residents[host as usize].is_empty() {
+            free = free.saturating_add(ledger.room_left(host));
+            all = all.saturating_add(ledger.room_of(host));
+        }
     }
-    let model = ledger.model;
-    let may_go = |guest: &u32| {
-        let state = model.guest(*guest);
-        state.movable && !state.leaving && state.policy.objective == Objective::Density && !ledger.is_counted(*guest)
-    };
-    if !guests.iter().all(may_go) {
-        return None;
-    }
-    let oldest = guests.iter().map(|g| now - model.guest(*g).created_at.as_second()).max().unwrap_or(0);
-    let count = i64::try_from(guests.len()).unwrap_or(i64::MAX);
-    Some(oldest.max(0).saturating_add(GRACE).saturating_mul(1 << 16) / (count * count * count))
+    free / KEPT_FREE >= all / 1000
 }
 
-/// Finds a place on another occupied host of the pool for every guest of a host, or changes nothing.
-fn empty(ledger: &mut Ledger<'_, '_>, host: u32) -> Option<Vec<Change>> {
-    let model = ledger.model;
-    let mut guests = ledger.residents[host as usize].clone();
-    guests.sort_by_key(|g| (std::cmp::Reverse((model.guest(*g).size.memory, model.guest(*g).size.vcpus)), *g));
-    let mut done: Vec<(u32, Place, Candidate)> = Vec::with_capacity(guests.len());
-    for guest in guests {
-        let from = ledger.take_out(guest)?;
-        let ask = Ask { guest, paid: false, pool: Some(from.pool), not_host: host };
-        let to = ledger.best(ask).0.filter(|to| {
-            to.place.lane != Lane::Paid && to.place.host != NONE && !ledger.residents[to.place.host as usize].is_empty()
-        });
-        let Some(to) = to else {
-            ledger.enter(guest, from);
-            for (guest, from, _) in done {
-                ledger.take_out(guest);
-                ledger.enter(guest, from);
-            }
-            return None;
-        };
-        ledger.enter(guest, to.place);
-        done.push((guest, from, to));
+fn may_go(ledger: &Ledger<'_, '_>, guest: u32, moved: &HashSet<u32>) -> bool {
+    let state = ledger.model.guest(guest);
+    state.movable
+        && !state.leaving
+        && state.policy.objective == Objective::Density
+        && !moved.contains(&guest)
+        && !ledger.is_counted(guest)
+}
+
+/// What it is worth to empty a host; `None` where it cannot or should not be. The fewer guests must move the better, and
+/// the longer they have lived: those will stay, while young ones often leave by themselves.
+fn worth(ledger: &Ledger<'_, '_>, host: u32, now: i64, moved: &HashSet<u32>) -> Option<i64> {
+    /// Guests that have just come may be followed by more: count half an hour for that.
+    const GRACE: i64 = 1800;
+    /// Who has stayed for so long stays.
+    const SETTLED: i64 = 4 * 3600;
+    let guests = &ledger.residents[host as usize];
+    if guests.is_empty() || guests.len() > MOST_GUESTS || !guests.iter().all(|g| may_go(ledger, *g, moved)) {
+        return None;
     }
-    Some(done.into_iter().map(|(guest, from, to)| Change { guest, from, to, cause: Cause::Density }).collect())
+    let age = |guest: &u32| now.saturating_sub(ledger.model.guest(*guest).created_at.as_second());
+    let oldest = guests.iter().map(age).max().unwrap_or(0).clamp(0, SETTLED);
+    let count = i64::try_from(guests.len()).unwrap_or(i64::MAX);
+    Some((oldest + GRACE) * (1 << 24) / (count * count * count))
+}
+
+/// Moves that are entered into the ledger, and can be taken back.
+type Trail = Vec<(u32, Place, Candidate)>;
+
+/// Finds a place on another occupied host of the pool for every guest of a host, or changes nothing.
+fn empty(ledger: &mut Ledger<'_, '_>, host: u32, moves: usize, moved: &HashSet<u32>) -> Option<Vec<Change>> {
+    let model = ledger.model;
+    let since = ledger.occupied(host);
+    let mut guests = ledger.residents[host as usize].clone();
+    guests.sort_by_key(|g| (Reverse((model.guest(*g).size.memory, model.guest(*g).size.vcpus)), *g));
+    let mut trail = Trail::with_capacity(guests.len());
+    for (at, guest) in guests.iter().enumerate() {
+        let enough = trail.len() + (guests.len() - at) <= moves;
+        if !(enough && (shift(ledger, *guest, host, &mut trail) || squeeze(ledger, *guest, host, moved, &mut trail))) {
+            take_back(ledger, &mut trail, 0);
+            ledger.set_occupied(host, since);
+            return None;
+        }
+    }
+    Some(trail.into_iter().map(|(guest, from, to)| Change { guest, from, to, cause: Cause::Density }).collect())
+}
+
+fn take_back(ledger: &mut Ledger<'_, '_>, trail: &mut Trail, to: usize) {
+    for (guest, from, _) in trail.drain(to..).rev() {
+        ledger.take_out(guest);
+        ledger.enter(guest, from);
+    }
+}
+
+/// Moves a guest to another occupied host of its pool, not to the one that is being emptied.
+fn shift(ledger: &mut Ledger<'_, '_>, guest: u32, emptied: u32, trail: &mut Trail) -> bool {
+    let Some(from) = ledger.take_out(guest) else { return false };
+    let to = ledger.best(Ask { guest, paid: false, pool: Some(from.pool), not_host: from.host }).0.filter(|to| {
+        let host = to.place.host;
+        to.place.lane != Lane::Paid && host != NONE && host != emptied && !ledger.residents[host as usize].is_empty()
+    });
+    ledger.enter(guest, to.map_or(from, |to| to.place));
+    trail.extend(to.map(|to| (guest, from, to)));
+    to.is_some()
+}
+
+/// Makes room for a guest on another occupied host by moving a few smaller ones on, and moves it there.
+fn squeeze(ledger: &mut Ledger<'_, '_>, guest: u32, emptied: u32, moved: &HashSet<u32>, trail: &mut Trail) -> bool {
+    let pool = ledger.model.hosts[emptied as usize].pool;
+    let mut ways: Vec<(usize, i64, u32, Vec<u32>)> = (ledger.model.pools[pool as usize].hosts.clone())
+        .filter(|host| *host != emptied && ledger.model.hosts[*host as usize].enabled)
+        .filter_map(|host| {
+            let (size, who) = in_the_way(ledger, guest, host, moved, trail)?;
+            Some((who.len(), size, host, who))
+        })
+        .collect();
+    ways.sort_unstable();
+    let before = trail.len();
+    for (.., who) in ways.into_iter().take(TRIED_HOSTS) {
+        if who.into_iter().all(|other| shift(ledger, other, emptied, trail)) && shift(ledger, guest, emptied, trail) {
+            return true;
+        }
+        take_back(ledger, trail, before);
+    }
+    false
+}
+
+/// The guests of a host that would have to go, few and small, so that another one has room; `None` where too many would.
+fn in_the_way(
+    ledger: &Ledger<'_, '_>,
+    guest: u32,
+    host: u32,
+    moved: &HashSet<u32>,
+    trail: &Trail,
+) -> Option<(i64, Vec<u32>)> {
+    let model = ledger.model;
+    let class = model.class(guest);
+    let at = &model.hosts[host as usize];
+    let residents = &ledger.residents[host as usize];
+    // A host that has no room for it when empty is of no use; a host without guests has room or is not to be begun.
+    let memory = class.memory(model, at.pool);
+    if residents.is_empty() || memory > at.capacity[0] || class.need.iter().zip(&at.capacity[1..]).any(|(n, c)| n > c) {
+        return None;
+    }
+    let free = || std::iter::once(ledger.free_memory[host as usize]).chain(ledger.free_rest(host).iter().copied());
+    let wanted = || std::iter::once(memory).chain(class.need.iter().copied());
+    // Where there is next to nothing, too many would have to go: not worth a closer look.
+    if wanted().zip(free()).any(|(need, free)| free < need / 8) {
+        return None;
+    }
+    let mut short: Vec<i64> = wanted().zip(free()).map(|(need, free)| need - free).collect();
+    let needs = |other: u32| {
+        let of_other = model.class(other);
+        std::iter::once(of_other.memory(model, at.pool)).chain(of_other.need.iter().copied())
+    };
+    let size = |other: u32| needs(other).zip(at.weight).zip([20, 0]).map(|((n, w), by)| (n >> by) * w).sum::<i64>();
+    let own = size(guest);
+    let (mut who, mut total) = (Vec::new(), 0);
+    while short.iter().any(|short| *short > 0) {
+        if who.len() == MOVED_ON {
+            return None;
+        }
+        let next = residents
+            .iter()
+            .copied()
+            .filter(|other| !who.contains(other) && size(*other) < own && may_go(ledger, *other, moved))
+            .filter(|other| trail.iter().all(|(gone, ..)| gone != other))
+            .map(|other| {
+                let enough = needs(other).zip(&short).all(|(need, short)| need >= *short);
+                (!enough, if enough { size(other) } else { -size(other) }, other)
+            })
+            .min()?;
+        needs(next.2).zip(&mut short).for_each(|(need, short)| *short -= need);
+        total += size(next.2);
+        who.push(next.2);
+    }
+    (!who.is_empty()).then_some((total, who))
 }

@@ -7,9 +7,15 @@ use super::{
     class::{Choice, Class},
     cost::decimal,
     ledger::Ledger,
+<<<<<<< HEAD
     outcome::{Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
     repair::Changes,
     request::{Bound, Objective},
+=======
+    model::NONE,
+    outcome::{Explanation, Lane, Reason, Rejected, RunnerUp, Term},
+    request::Objective,
+>>>>>>> 51e8995 (Pack by the shape of guests, save moves for when they free hosts for long, and say why a guest has to stay)
     rule::{Failure, PaidFrom, Rule},
     shortage::effort,
     solver::{Decided, ask},
@@ -49,7 +55,9 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let rejected_more = rejected.count() - listed.len();
         let (reason, message, smallest_change) = match &one.best {
             Some(best) => (Reason::Placed, self.placed(best, one.runner_up.as_ref()), None),
-            None => (why_not(&verdict, one.paid_from), not_placed(&verdict), smallest_change(&verdict)),
+            None => {
+                (why_not(&verdict, one.paid_from), not_placed(&verdict.rejected), smallest_change(&verdict.rejected))
+            }
         };
         Explanation {
             guest: class_guest(self.ledger, one.guest),
@@ -137,11 +145,12 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
     }
 
     fn score(&self, best: &Candidate) -> Vec<Term> {
-        let mut terms = vec![Term { name: "price", value: self.price(best) }];
+        let price = if best.key.unpriced { "unknown".into() } else { self.price(best) };
+        let mut terms = vec![Term { name: "price", value: price }];
         if best.wishes > 0 {
             terms.push(Term { name: "unfulfilled wishes", value: format!("{} %", best.wishes) });
         }
-        if best.place.lane != Lane::Paid {
+        if best.place.host != NONE {
             terms.push(Term { name: "left over", value: permille(best.leftover) });
         }
         terms
@@ -163,7 +172,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let names = match class.guest.policy.objective {
             Objective::Cost => ["running cost with wishes", "wishes", "left over"],
             Objective::Performance => ["wishes", "left over", "running cost"],
-            Objective::Density => ["wishes", "occupied later", "left over"],
+            Objective::Density if class.near.is_empty() => ["wishes", "room for others", "occupied later"],
+            Objective::Density => ["wishes", "left over", "occupied later"],
         };
         let at = (0..3).find(|t| best.key.terms[*t] != next.key.terms[*t]);
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
@@ -171,7 +181,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let value = match names[at] {
             "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
-            "occupied later" if !class.near.is_empty() => "less room beside it".into(),
+            "room for others" => "it takes more room from guests of the usual shape, or begins an empty host".into(),
             "occupied later" => "a host that was occupied later, or is empty".into(),
             "left over" if !class.near.is_empty() => "room beside it, or a looser fit".into(),
             _ => permille(by),
@@ -198,7 +208,7 @@ fn permille(part: i64) -> String {
     format!("{}.{} % of the host", part * 500 / (1 << 30) / 10, (part * 500 / (1 << 30) % 10).abs())
 }
 
-fn class_guest(ledger: &Ledger<'_, '_>, guest: u32) -> String {
+pub(super) fn class_guest(ledger: &Ledger<'_, '_>, guest: u32) -> String {
     ledger.model.guest(guest).uid.clone()
 }
 
@@ -212,14 +222,14 @@ fn why_not(verdict: &Verdict, paid: PaidFrom) -> Reason {
 }
 
 /// `3 pools: 2 not in GB or IE; london: short of 6 GiB memory`.
-fn not_placed(verdict: &Verdict) -> String {
+pub(super) fn not_placed(rejected: &[Rejected]) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for rejected in &verdict.rejected {
-        let phrases: Vec<&str> = rejected.failures.iter().map(|f| f.short.as_str()).collect();
+    for one in rejected {
+        let phrases: Vec<&str> = one.failures.iter().map(|f| f.short.as_str()).collect();
         let phrase = phrases.join(", ");
         match groups.iter_mut().find(|(known, _)| *known == phrase) {
-            Some((_, pools)) => pools.push(&rejected.pool),
-            None => groups.push((phrase, vec![&rejected.pool])),
+            Some((_, pools)) => pools.push(&one.pool),
+            None => groups.push((phrase, vec![&one.pool])),
         }
     }
     groups.sort_by_key(|(_, pools)| std::cmp::Reverse(pools.len()));
@@ -230,7 +240,7 @@ fn not_placed(verdict: &Verdict) -> String {
             pools => format!("{} {phrase}", pools.len()),
         })
         .collect();
-    match verdict.rejected.len() {
+    match rejected.len() {
         0 => "There are no pools".into(),
         1 => format!("1 pool: {}", parts.join("; ")),
         n => format!("{n} pools: {}", parts.join("; ")),
@@ -238,8 +248,8 @@ fn not_placed(verdict: &Verdict) -> String {
 }
 
 /// What would have to change where the least is missing.
-fn smallest_change(verdict: &Verdict) -> Option<String> {
-    let nearest = verdict.rejected.first()?;
+pub(super) fn smallest_change(rejected: &[Rejected]) -> Option<String> {
+    let nearest = rejected.first()?;
     let changes: Vec<String> = nearest.failures.iter().map(change).collect();
     Some(bounded(format!("{}: {}", nearest.pool, changes.join(", and "))))
 }
@@ -273,6 +283,7 @@ fn change(failure: &Failure) -> String {
     }
 }
 
+<<<<<<< HEAD
 /// Explains the guests that are to move, and those that ought to and cannot.
 pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
     let told = |guest: String, reason: Reason, message: String| Explanation {
@@ -307,6 +318,9 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
 }
 
 fn bounded(text: String) -> String {
+=======
+pub(super) fn bounded(text: String) -> String {
+>>>>>>> 51e8995 (Pack by the shape of guests, save moves for when they free hosts for long, and say why a guest has to stay)
     cut(text, MESSAGE_LIMIT)
 }
 

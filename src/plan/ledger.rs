@@ -4,6 +4,7 @@
 use super::{
     class::Class,
     cost::marginal,
+    fill::{Loss, Shapes},
     inventory::{Capacity, Limits, Offering},
     model::{Model, NONE, index},
     outcome::Lane,
@@ -59,6 +60,7 @@ pub(super) struct Ledger<'m, 'w> {
     /// For each host, the how-manieth it was to be occupied; empty ones come after all others.
     occupied: Vec<i64>,
     occupations: i64,
+    pub shapes: Shapes,
 }
 
 impl<'m, 'w> Ledger<'m, 'w> {
@@ -79,6 +81,7 @@ impl<'m, 'w> Ledger<'m, 'w> {
             residents: vec![Vec::new(); model.hosts.len()],
             occupied: vec![i64::MAX; model.hosts.len()],
             occupations: 0,
+            shapes: Shapes::new(model),
         };
         // Who came first fills what is included in a subscription.
         let mut bound: Vec<u32> =
@@ -217,6 +220,7 @@ impl<'m, 'w> Ledger<'m, 'w> {
         for (d, need) in class.need.iter().enumerate() {
             self.free_rest[h * self.rest + d] -= sign * need;
         }
+        self.shapes.count(self.model.class_of[guest as usize], class.need[0], sign);
         if sign > 0 {
             if self.residents[h].is_empty() {
                 self.occupied[h] = self.occupations;
@@ -305,12 +309,36 @@ impl<'m, 'w> Ledger<'m, 'w> {
         self.occupied[host as usize]
     }
 
+    /// Says when a host was occupied: for one that was emptied in vain.
+    pub(super) fn set_occupied(&mut self, host: u32, number: i64) {
+        self.occupied[host as usize] = number;
+    }
+
     /// Leftover of a host after the class has moved in, summed over memory and vCPUs as parts of the host.
     pub(super) fn leftover(&self, host: u32, memory: i64, need: &[i64]) -> i64 {
         let weight = self.model.hosts[host as usize].weight;
         let parts = |left: i64, weight: i64| left.saturating_mul(weight);
         parts((self.free_memory[host as usize] - memory) >> 20, weight[0])
             .saturating_add(parts(self.free_rest(host)[0] - need[0], weight[1]))
+    }
+
+    /// The room of a host, in 1024ths of a vCPU of guests of the usual shape.
+    pub(super) fn room_left(&self, host: u32) -> i64 {
+        self.shapes.fill(self.free_memory[host as usize], self.free_rest(host)[0]).max(0)
+    }
+
+    /// The room that a host has when nobody is there.
+    pub(super) fn room_of(&self, host: u32) -> i64 {
+        let capacity = &self.model.hosts[host as usize].capacity;
+        self.shapes.fill(capacity[0], capacity[1]).max(0)
+    }
+
+    /// What a guest would take away from others on a host; an empty one is not to be begun for it.
+    pub(super) fn lost(&self, host: u32, loss: &Loss) -> i64 {
+        if self.occupied(host) == i64::MAX {
+            return i64::MAX;
+        }
+        self.shapes.lost(loss, self.free_memory[host as usize], self.free_rest(host)[0])
     }
 
     /// vCPUs and memory that are left of a pool's limits.

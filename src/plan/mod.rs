@@ -22,6 +22,8 @@ mod consolidate;
 mod cost;
 mod discord;
 pub mod explain;
+mod explain_moves;
+mod fill;
 pub mod inventory;
 mod ledger;
 mod model;
@@ -170,7 +172,7 @@ fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Pla
             ledger.enter(guest, place);
         }
     }
-    plan.explanations.extend(explain::moves(ledger, &found, &plan.moves));
+    plan.explanations.extend(explain_moves::moves(ledger, &found, &plan.moves));
 }
 
 /// How a guest can change places, inside its pool or out of it.

@@ -184,7 +184,10 @@ impl Ledger<'_, '_> {
         let mut lacks = Vec::new();
         let free = self.free_memory[host as usize].max(0);
         if memory > 0 && free < memory {
-            let [wanted, have, short] = [memory, free, memory - free].map(|n| Bytes(n.unsigned_abs()).human());
+            let [mut wanted, mut have, short] = [memory, free, memory - free].map(|n| Bytes(n.unsigned_abs()).human());
+            if wanted == have {
+                [wanted, have] = [memory, free].map(|n| format!("{} MiB", n >> 20));
+            }
             lacks.push(Failure::new(Rule::Memory, wanted, have, format!("short of {short} memory")));
         }
         for (d, (free, need)) in self.free_rest(host).iter().zip(need).enumerate() {
@@ -217,14 +220,14 @@ impl Ledger<'_, '_> {
         }
         for near in class.near.iter().filter(|near| !self.is_near(guest, near, place)) {
             let name = self.topology_name(near.topology);
-            let short = format!("has no guest that it must be near to in the same {name}");
+            let short = format!("has no guest that it must be near to {} the same {name}", on(name));
             failures.push(Failure::new(Rule::Near, name, "none", short));
         }
         for &(topology, tracker) in &class.apart {
             let domain = self.domain(topology, guest, place);
             if domain != NONE && self.tracker(tracker).count(domain) > 0 {
-                let short =
-                    format!("has a guest that it must be apart from in the same {}", self.topology_name(topology));
+                let name = self.topology_name(topology);
+                let short = format!("has a guest that it must be apart from {} the same {name}", on(name));
                 failures.push(Failure::new(Rule::Apart, 0, self.tracker(tracker).count(domain), short));
             }
         }
@@ -238,6 +241,11 @@ impl Ledger<'_, '_> {
             Topology::Label(key) => key,
         }
     }
+}
+
+/// Guests live on hosts, and in everything else.
+fn on(topology: &str) -> &'static str {
+    if topology == "host" { "on" } else { "in" }
 }
 
 /// A time for people: nobody waits for nanoseconds.

@@ -28,8 +28,8 @@ pub fn everywhere(world: &World, guest: &GuestState) -> Vec<Binding> {
     for pool in &world.pools {
         let mut add = |host: Option<&String>, offer: Option<&Offering>, lane, hourly: Money| {
             let (host, instance_type) = (host.cloned(), offer.map(|offer| offer.instance_type.clone()));
-            let spot = offer.is_some_and(|offer| offer.spot);
-            let place = Bound { pool: pool.name.clone(), host, instance_type, zone: None, spot };
+            let (spot, zone) = (offer.is_some_and(|o| o.spot), offer.and_then(|o| o.zone.clone()));
+            let place = Bound { pool: pool.name.clone(), host, instance_type, zone, spot };
             all.push(Binding { guest: guest.uid.clone(), place, lane, hourly: Some(hourly) });
         };
         match &pool.capacity {

@@ -7,7 +7,7 @@ mod worlds;
 use brute_force::{brute_force, worth};
 use innkeeper::{
     api::quantity::Bytes,
-    plan::{Capacity, MoveOptions, Options, World, check::check, decide},
+    plan::{Capacity, MoveOptions, Offering, Options, World, check::check, decide},
 };
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -105,6 +105,10 @@ proptest! {
                     host.memory = Bytes(host.memory.0 + Bytes::gib(more).0);
                     host.vcpus += 2;
                 }
+            }
+            if let Capacity::Offerings(list) = &mut pool.capacity {
+                let larger = |o: &Offering| Offering { instance_type: "larger".into(), vcpus: o.vcpus + 2, ..o.clone() };
+                list.extend(list.first().map(larger));
             }
         }
         let (before, after) = (decide(&world, &Options::default()), decide(&larger, &Options::default()));

@@ -36,20 +36,27 @@ pub fn hosts() -> impl Strategy<Value = Capacity> {
     })
 }
 
+/// Up to two types, the first in two zones at two prices; some cannot be had now, some are dedicated or spot.
 pub fn offerings() -> impl Strategy<Value = Capacity> {
-    vec((1u32..5, 1u64..8, 10i64..200, prop::bool::weighted(0.3)), 1..3).prop_map(|types| {
-        let offering = |(at, (vcpus, memory, price, spot)): (usize, (u32, u64, i64, bool))| Offering {
-            instance_type: format!("t{at}"),
-            zone: None,
-            vcpus,
-            memory: Bytes::gib(memory),
-            hourly: eur(price),
-            available: true,
-            backed_off_until: None,
-            dedicated: false,
-            spot,
+    let now: Timestamp = "2026-11-23T09:00:00Z".parse().expect("a time");
+    let row = (1u32..5, 1u64..8, 10i64..200, prop::bool::weighted(0.3), 0u8..10);
+    vec(row, 1..4).prop_map(move |rows| {
+        let offering = |(at, (_, _, price, spot, state)): (usize, &(u32, u64, i64, bool, u8))| Offering {
+            instance_type: format!("t{}", at / 2),
+            zone: (at < 2).then(|| ["a", "b"][at].to_owned()),
+            vcpus: rows[at / 2 * 2].0,
+            memory: Bytes::gib(rows[at / 2 * 2].1),
+            hourly: eur(*price),
+            available: *state != 0,
+            backed_off_until: match state {
+                1 => Some(now + SignedDuration::from_mins(5)),
+                2 => Some(now - SignedDuration::from_mins(5)),
+                _ => None,
+            },
+            dedicated: *state > 7,
+            spot: *spot,
         };
-        Capacity::Offerings(types.into_iter().enumerate().map(offering).collect())
+        Capacity::Offerings(rows.iter().enumerate().map(offering).collect())
     })
 }
 

@@ -1,0 +1,113 @@
+//! Puts moves into words, and why a guest that ought to leave has to stay.
+
+use super::{
+    candidate::Ask,
+    class::Choice,
+    explain::{REJECTED_LIMIT, bounded, class_guest, not_placed, smallest_change},
+    ledger::{Ledger, Place},
+    model::Model,
+    outcome::{Cause, Explanation, How, Move, Reason, Rejected},
+    repair::{Change, Changes, is_law},
+    request::Bound,
+    rule::{Failure, Rule},
+    shortage::effort,
+    solver::paid_from_of,
+};
+
+/// Explains the guests that are to move, and those that ought to and cannot.
+pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
+    let model = ledger.model;
+    let going = moves.iter().map(|step| {
+        let how = match step.how {
+            How::Live => "To be moved live",
+            How::Proposed => "Proposed to be moved",
+        };
+        let of_guest = |change: &&Change| model.guest(change.guest).uid == step.guest;
+        let why = match changes.list.iter().find(of_guest) {
+            Some(change) => why(model, step.cause, change.guest, change.from.pool),
+            None => words(step.cause).to_owned(),
+        };
+        let text = format!("{how} from {} to {}: {why}", name(&step.from), name(&step.to));
+        told(step.guest.clone(), Reason::ToBeMoved, text)
+    });
+    let stuck = changes.stuck.iter().filter_map(|&(guest, cause)| {
+        let from = ledger.place_of(guest)?;
+        let rejected = nowhere(ledger, guest, from);
+        let why = why(model, cause, guest, from.pool);
+        let text = format!("Has to stay although {why}; {}", not_placed(&rejected));
+        let mut told = told(class_guest(ledger, guest), Reason::CannotLeave, text);
+        told.smallest_change = smallest_change(&rejected);
+        told.rejected_more = rejected.len().saturating_sub(REJECTED_LIMIT);
+        told.rejected = rejected.into_iter().take(REJECTED_LIMIT).collect();
+        Some(told)
+    });
+    going.chain(stuck).collect()
+}
+
+fn told(guest: String, reason: Reason, message: String) -> Explanation {
+    Explanation {
+        guest,
+        reason,
+        message: bounded(message),
+        score: Vec::new(),
+        runner_up: None,
+        broken_wishes: Vec::new(),
+        rejected: Vec::new(),
+        rejected_more: 0,
+        smallest_change: None,
+    }
+}
+
+fn name(place: &Bound) -> String {
+    let rest = place.host.iter().chain(&place.instance_type).map(|part| format!("/{part}"));
+    format!("{}{}", place.pool, rest.collect::<String>())
+}
+
+fn words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Overload => "its host has promised more than it has",
+        Cause::Drain => "its host or pool is being emptied",
+        Cause::BrokenRule => "a rule is broken where it is",
+        Cause::ReturnHome => "there has been room at home for long enough",
+        Cause::Saving => "it costs much less there",
+        Cause::Density => "its host can be emptied",
+        Cause::MakeRoom => "it makes room for another",
+    }
+}
+
+/// The cause in words; where a rule is broken, which.
+fn why(model: &Model<'_>, cause: Cause, guest: u32, pool: u32) -> String {
+    let statics = &model.statics[model.class(guest).statics as usize];
+    let failures = statics.rejected.iter().filter(|(p, _)| *p == pool).flat_map(|(_, failures)| failures);
+    let broken: Vec<&str> =
+        failures.filter(|f| is_law(f.rule) || f.rule == Rule::Taint).map(|f| f.short.as_str()).collect();
+    if cause == Cause::BrokenRule && !broken.is_empty() {
+        return format!("{} ({})", words(cause), broken.join(", "));
+    }
+    words(cause).to_owned()
+}
+
+/// Why there is no other place for a guest, pool by pool, nearest to fitting first.
+fn nowhere(ledger: &Ledger<'_, '_>, guest: u32, from: Place) -> Vec<Rejected> {
+    let model = ledger.model;
+    let class = model.class(guest);
+    let paid = paid_from_of(model, guest);
+    let judge = |choice: &Choice, known: &[Failure]| {
+        let own = (choice.pool == from.pool).then_some(from.pool);
+        let question = Ask { guest, paid: paid == super::rule::PaidFrom::Now, pool: own, not_host: from.host };
+        let mut failures = known.to_vec();
+        failures.extend(ledger.shortages(question, class, choice, paid));
+        if failures.is_empty() && own.is_some() && !model.guest(guest).movable {
+            let short = "it cannot be moved while it runs".to_owned();
+            failures.push(Failure::new(Rule::Bound, "movable", "not movable", short));
+        }
+        let pool = model.world_pool(choice.pool).name.clone();
+        (!failures.is_empty()).then_some(Rejected { pool, failures })
+    };
+    let statics = &model.statics[class.statics as usize];
+    let allowed = class.choices(model).iter().filter_map(|choice| judge(choice, &[]));
+    let others = statics.rejected.iter().filter_map(|(pool, failures)| judge(&class.choice(model, *pool, 0), failures));
+    let mut rejected: Vec<Rejected> = allowed.chain(others).collect();
+    rejected.sort_by(|a, b| (effort(&a.failures), &a.pool).cmp(&(effort(&b.failures), &b.pool)));
+    rejected
+}
