@@ -85,14 +85,17 @@ pub(super) fn costs(model: &Model<'_>, ledger: &Ledger<'_, '_>) -> Costs {
     let mut sums: Vec<i64> = vec![0; model.pools.len()];
     let (mut unpriced, mut capital, mut operational) = (0, Decimal::ZERO, Decimal::ZERO);
     let shares: Vec<_> = (0..model.pools.len()).map(|p| Shares::new(model, p)).collect();
-    for (guest, place) in ledger.placed() {
+    for (guest, place, count) in alike(model, ledger) {
         match marginal(model, guest, place) {
-            Some(nanos) => sums[place.pool as usize] += nanos,
-            None => unpriced += 1,
+            Some(nanos) => {
+                let all = nanos.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
+                sums[place.pool as usize] = sums[place.pool as usize].saturating_add(all);
+            }
+            None => unpriced += count,
         }
         let share = &shares[place.pool as usize];
-        capital += share.capital(model, guest, place);
-        operational += share.operational(model, guest, place);
+        capital += share.capital(model, guest, place) * Decimal::from(count);
+        operational += share.operational(model, guest, place) * Decimal::from(count);
     }
     let currency = model.rates.currency();
     let money = |amount: Decimal| Money::new(amount.round_dp(9).normalize(), currency);
@@ -107,6 +110,20 @@ pub(super) fn costs(model: &Model<'_>, ledger: &Ledger<'_, '_>) -> Costs {
         unpriced,
         by_pool,
     }
+}
+
+/// Guests that cost alike: one that stands for them, in its place, and how many they are.
+fn alike(model: &Model<'_>, ledger: &Ledger<'_, '_>) -> Vec<(u32, Place, usize)> {
+    let mut of_class: Vec<Vec<(u32, Place, usize)>> = vec![Vec::new(); model.classes.len()];
+    for (guest, place) in ledger.placed() {
+        let list = &mut of_class[model.class_of[guest as usize] as usize];
+        let same = |one: &&mut (u32, Place, usize)| Place { host: NONE, ..one.1 } == Place { host: NONE, ..place };
+        match list.iter_mut().rev().find(same) {
+            Some(known) => known.2 += 1,
+            None => list.push((guest, place, 1)),
+        }
+    }
+    of_class.into_iter().flatten().collect()
 }
 
 /// What a whole pool costs in an hour, to be shared out.
