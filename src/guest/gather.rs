@@ -80,6 +80,13 @@ async fn abandoned(context: &Context, subject: &Subject) -> Vec<(Abandoned, Trac
     all
 }
 
+/// Whether the guest's pool is there and was not connected to yet, successfully or not.
+pub(super) fn is_untried(context: &Context, guest: &Guest) -> bool {
+    Subject::new(guest).pool().is_some_and(|pool| {
+        context.registry.get(pool).is_none() && context.pools.get(&ObjectRef::<CloudPool>::new(pool)).is_some()
+    })
+}
+
 /// The provider behind a guest's pool.
 pub(super) fn provider(context: &Context, subject: &Subject) -> Option<std::sync::Arc<dyn Provider>> {
     provider_of(context, subject.pool()?)

@@ -61,9 +61,15 @@ pub struct Context {
 const STEPS: usize = 8;
 /// How soon to decide anew when the object was changed by somebody in between.
 const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
+/// How soon to look again while nobody has tried to connect to the guest's pool since the operator began.
+const CONNECTING: Duration = Duration::from_secs(1);
 
 /// One run for one guest: look, decide, act, until there is nothing to do or something else must happen first.
 pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Action, ApiError> {
+    if gather::is_untried(&context, &guest) {
+        // At each start and change of leader: what would be written now, that the pool is silent, would be taken back at once.
+        return Ok(Action::requeue(CONNECTING));
+    }
     match steps(guest, &context).await {
         Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),

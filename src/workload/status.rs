@@ -1,6 +1,9 @@
 //! A workload's status: the sum of its guests. Pure; written only when it differs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -31,7 +34,7 @@ pub fn status(
     VirtualWorkloadStatus {
         observed_generation: workload.metadata.generation,
         replicas: count(own.len()),
-        ready_replicas: count(own.iter().filter(|guest| is_ready(guest)).count()),
+        ready_replicas: count(ready(&own, plan)),
         selector: Some(format!("{WORKLOAD_LABEL}={}", workload.name_any())),
         summary: summary(&own, &placements),
         monthly_cost: monthly(&placements),
@@ -51,6 +54,14 @@ fn conditions(guest: &Guest) -> &[Condition] {
 pub(super) fn is_ready(guest: &Guest) -> bool {
     let current = guest.status.as_ref().is_some_and(|status| status.observed_generation == guest.metadata.generation);
     current && guest.metadata.deletion_timestamp.is_none() && condition::is_true(conditions(guest), Kind::Ready)
+}
+
+/// How many guests are as they should be. One that was told something new in this run has not looked at it yet, whatever it
+/// said before: what we hold of it is older than what we wrote.
+fn ready(guests: &[&Guest], plan: &Plan) -> usize {
+    let told: HashSet<&str> = plan.update.iter().filter_map(|(guest, _)| guest.metadata.uid.as_deref()).collect();
+    let is_told = |guest: &Guest| guest.metadata.uid.as_deref().is_some_and(|uid| told.contains(uid));
+    guests.iter().filter(|guest| is_ready(guest) && !is_told(guest)).count()
 }
 
 /// The pool a guest is bound to, if the binding is still valid.
@@ -96,7 +107,7 @@ fn monthly(placements: &[PoolShare]) -> Option<String> {
 fn claims(workload: &VirtualWorkload, guests: &[&Guest], plan: &Plan, failed: Option<&str>) -> Vec<Claim> {
     let wanted = workload.spec.replicas as usize;
     let placed = guests.iter().filter(|guest| pool(guest).is_some()).count();
-    let ready = guests.iter().filter(|guest| is_ready(guest)).count();
+    let ready = ready(guests, plan);
     let mut claims = vec![placed_claim(guests, placed, wanted)];
     claims.extend(compliant(guests));
     claims.extend(within_budget(workload, guests));

@@ -185,3 +185,14 @@ fn a_hold_that_keeps_guests_from_going_is_said() {
     assert!(says(&status, Kind::Ready, "False", "ScaleInHeld").contains("case-42"));
     says(&status, Kind::Stalled, "True", "ScaleInHeld");
 }
+
+#[test]
+fn a_guest_that_was_just_told_something_new_is_not_ready_yet() {
+    let mut changed = workload(1);
+    changed.spec.template.power_state = Some(crate::api::template::PowerState::Stopped);
+    let guests = [placed("web-0", "xen", ("0.05", "EUR"), "True")];
+    let told = status(&changed, &guests, &decide(&changed, &guests), None, now());
+    assert_eq!(told.ready_replicas, 0);
+    says(&told, Kind::Ready, "False", "GuestsNotReady");
+    assert!(has(&told, Kind::Reconciling), "{told:#?}");
+}
