@@ -30,8 +30,8 @@ const TRIED_HOSTS: usize = 8;
 const MOST_FAILURES: u32 = 32;
 
 /// Empties hosts for as long as the moves last and enters the guests where they go to. `now` is a time in seconds.
-pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut moves: usize) -> Vec<Change> {
-    if moves == 0 {
+pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usize) -> Vec<Change> {
+    if budget == 0 {
         return Vec::new();
     }
     let mut moved = HashSet::new();
@@ -41,7 +41,7 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut moves: usiz
     let hosts = 0..index(ledger.residents.len());
     let mut queue: BinaryHeap<(i64, Reverse<u32>)> =
         hosts.filter_map(|host| worth(ledger, host, now, &moved).map(|worth| (worth, Reverse(host)))).collect();
-    while let Some((then, Reverse(host))) = queue.pop().filter(|_| moves > 0) {
+    while let Some((then, Reverse(host))) = queue.pop().filter(|_| budget > 0) {
         let pool = ledger.model.hosts[host as usize].pool as usize;
         if failures[pool] >= MOST_FAILURES || !*roomy[pool].get_or_insert_with(|| has_room(ledger, pool)) {
             continue;
@@ -52,9 +52,9 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut moves: usiz
             queue.push((worth, Reverse(host)));
             continue;
         }
-        match empty(ledger, host, moves, &moved) {
+        match empty(ledger, host, budget, &moved) {
             Some(emptied) => {
-                moves -= emptied.len();
+                budget -= emptied.len();
                 roomy[pool] = None;
                 moved.extend(emptied.iter().map(|change| change.guest));
                 changes.extend(emptied);
@@ -107,14 +107,14 @@ fn worth(ledger: &Ledger<'_, '_>, host: u32, now: i64, moved: &HashSet<u32>) -> 
 type Trail = Vec<(u32, Place, Candidate)>;
 
 /// Finds a place on another occupied host of the pool for every guest of a host, or changes nothing.
-fn empty(ledger: &mut Ledger<'_, '_>, host: u32, moves: usize, moved: &HashSet<u32>) -> Option<Vec<Change>> {
+fn empty(ledger: &mut Ledger<'_, '_>, host: u32, budget: usize, moved: &HashSet<u32>) -> Option<Vec<Change>> {
     let model = ledger.model;
     let since = ledger.occupied(host);
     let mut guests = ledger.residents[host as usize].clone();
     guests.sort_by_key(|g| (Reverse((model.guest(*g).size.memory, model.guest(*g).size.vcpus)), *g));
     let mut trail = Trail::with_capacity(guests.len());
     for (at, guest) in guests.iter().enumerate() {
-        let enough = trail.len() + (guests.len() - at) <= moves;
+        let enough = trail.len() + (guests.len() - at) <= budget;
         if !(enough && (shift(ledger, *guest, host, &mut trail) || squeeze(ledger, *guest, host, moved, &mut trail))) {
             take_back(ledger, &mut trail, 0);
             ledger.set_occupied(host, since);

@@ -7,15 +7,9 @@ use super::{
     class::{Choice, Class},
     cost::decimal,
     ledger::Ledger,
-<<<<<<< HEAD
-    outcome::{Explanation, How, Lane, Move, Reason, Rejected, RunnerUp, Term},
-    repair::Changes,
-    request::{Bound, Objective},
-=======
     model::NONE,
     outcome::{Explanation, Lane, Reason, Rejected, RunnerUp, Term},
     request::Objective,
->>>>>>> 51e8995 (Pack by the shape of guests, save moves for when they free hosts for long, and say why a guest has to stay)
     rule::{Failure, PaidFrom, Rule},
     shortage::effort,
     solver::{Decided, ask},
@@ -283,44 +277,7 @@ fn change(failure: &Failure) -> String {
     }
 }
 
-<<<<<<< HEAD
-/// Explains the guests that are to move, and those that ought to and cannot.
-pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) -> Vec<Explanation> {
-    let told = |guest: String, reason: Reason, message: String| Explanation {
-        guest,
-        reason,
-        message: bounded(message),
-        score: Vec::new(),
-        runner_up: None,
-        broken_wishes: Vec::new(),
-        rejected: Vec::new(),
-        rejected_more: 0,
-        smallest_change: None,
-    };
-    let name = |place: &Bound| {
-        let rest = place.host.iter().chain(&place.instance_type).map(|part| format!("/{part}"));
-        format!("{}{}", place.pool, rest.collect::<String>())
-    };
-    let going = moves.iter().map(|step| {
-        let how = match step.how {
-            How::Live => "To be moved live",
-            How::Recreate => "To be removed and made anew, going",
-            How::Proposed => "Proposed to be moved",
-        };
-        let text = format!("{how} from {} to {}: {}", name(&step.from), name(&step.to), step.cause);
-        told(step.guest.clone(), Reason::ToBeMoved, text)
-    });
-    let stuck = changes.stuck.iter().map(|&(guest, cause)| {
-        let text = format!("Has to stay although {cause}: no other place fits");
-        told(class_guest(ledger, guest), Reason::CannotLeave, text)
-    });
-    going.chain(stuck).collect()
-}
-
-fn bounded(text: String) -> String {
-=======
 pub(super) fn bounded(text: String) -> String {
->>>>>>> 51e8995 (Pack by the shape of guests, save moves for when they free hosts for long, and say why a guest has to stay)
     cut(text, MESSAGE_LIMIT)
 }
 

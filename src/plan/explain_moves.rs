@@ -7,7 +7,7 @@ use super::{
     ledger::{Ledger, Place},
     model::Model,
     outcome::{Cause, Explanation, How, Move, Reason, Rejected},
-    repair::{Change, Changes, is_law},
+    repair::{Change, Changes},
     request::Bound,
     rule::{Failure, Rule},
     shortage::effort,
@@ -20,12 +20,13 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
     let going = moves.iter().map(|step| {
         let how = match step.how {
             How::Live => "To be moved live",
+            How::Recreate => "To be removed and made anew, going",
             How::Proposed => "Proposed to be moved",
         };
         let of_guest = |change: &&Change| model.guest(change.guest).uid == step.guest;
         let why = match changes.list.iter().find(of_guest) {
             Some(change) => why(model, step.cause, change.guest, change.from.pool),
-            None => words(step.cause).to_owned(),
+            None => step.cause.to_string(),
         };
         let text = format!("{how} from {} to {}: {why}", name(&step.from), name(&step.to));
         told(step.guest.clone(), Reason::ToBeMoved, text)
@@ -63,28 +64,16 @@ fn name(place: &Bound) -> String {
     format!("{}{}", place.pool, rest.collect::<String>())
 }
 
-fn words(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Overload => "its host has promised more than it has",
-        Cause::Drain => "its host or pool is being emptied",
-        Cause::BrokenRule => "a rule is broken where it is",
-        Cause::ReturnHome => "there has been room at home for long enough",
-        Cause::Saving => "it costs much less there",
-        Cause::Density => "its host can be emptied",
-        Cause::MakeRoom => "it makes room for another",
-    }
-}
-
 /// The cause in words; where a rule is broken, which.
 fn why(model: &Model<'_>, cause: Cause, guest: u32, pool: u32) -> String {
     let statics = &model.statics[model.class(guest).statics as usize];
     let failures = statics.rejected.iter().filter(|(p, _)| *p == pool).flat_map(|(_, failures)| failures);
     let broken: Vec<&str> =
-        failures.filter(|f| is_law(f.rule) || f.rule == Rule::Taint).map(|f| f.short.as_str()).collect();
+        failures.filter(|f| f.rule.binds_residents() || f.rule == Rule::Taint).map(|f| f.short.as_str()).collect();
     if cause == Cause::BrokenRule && !broken.is_empty() {
-        return format!("{} ({})", words(cause), broken.join(", "));
+        return format!("{cause} ({})", broken.join(", "));
     }
-    words(cause).to_owned()
+    cause.to_string()
 }
 
 /// Why there is no other place for a guest, pool by pool, nearest to fitting first.

@@ -10,7 +10,7 @@ use super::{
 pub(super) struct Shapes {
     of_class: Vec<Option<u32>>,
     /// Memory in MiB and vCPUs, without common factor.
-    shapes: Vec<(i64, i64)>,
+    ratios: Vec<(i64, i64)>,
     vcpus: Vec<i64>,
     most: Option<u32>,
     /// vCPUs of the usual shape for a MiB, in parts of a vCPU and with the bits of a factor.
@@ -36,7 +36,7 @@ impl Shapes {
             Some(number)
         };
         let of_class = model.classes.iter().map(&mut shape).collect();
-        Self { of_class, vcpus: vec![0; shapes.len()], shapes, most: None, of_mib: 0 }
+        Self { of_class, vcpus: vec![0; shapes.len()], ratios: shapes, most: None, of_mib: 0 }
     }
 
     /// Counts a guest that came to a host, or left it.
@@ -47,7 +47,7 @@ impl Shapes {
         if self.most != Some(shape)
             && self.most.is_none_or(|most| self.vcpus[shape as usize] > self.vcpus[most as usize])
         {
-            let (mib, of) = self.shapes[shape as usize];
+            let (mib, of) = self.ratios[shape as usize];
             (self.most, self.of_mib) = (Some(shape), of.saturating_mul(VCPU << FINE) / mib);
         }
     }
@@ -107,9 +107,10 @@ mod tests {
     fn shapes() -> Shapes {
         let mut shapes = Shapes {
             of_class: vec![Some(0), Some(1)],
-            shapes: vec![(2048, 1), (8192, 1)],
+            ratios: vec![(2048, 1), (8192, 1)],
             vcpus: vec![0; 2],
             most: None,
+            of_mib: 0,
         };
         shapes.count(0, 10, 1);
         shapes

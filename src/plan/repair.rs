@@ -132,11 +132,6 @@ fn forbidden(ledger: &mut Ledger<'_, '_>, changes: &mut Changes) {
     }
 }
 
-/// Whether a guest that lives where this rule fails must leave.
-pub(super) fn is_law(rule: Rule) -> bool {
-    matches!(rule, Rule::PoolSelector | Rule::Jurisdiction | Rule::DataClass | Rule::Certification | Rule::Tenancy)
-}
-
 enum Leave {
     No,
     Now(Cause),
@@ -151,11 +146,7 @@ fn leave_pool(model: &Model<'_>, guest: u32, pool: u32) -> Leave {
     }
     let statics = &model.statics[model.class(guest).statics as usize];
     let mut broken = statics.rejected.iter().filter(|(p, _)| *p == pool).flat_map(|(_, failures)| failures);
-<<<<<<< HEAD
     if broken.any(|f| f.rule.binds_residents()) {
-=======
-    if broken.any(|f| is_law(f.rule)) {
->>>>>>> 51e8995 (Pack by the shape of guests, save moves for when they free hosts for long, and say why a guest has to stay)
         return Leave::Now(Cause::BrokenRule);
     }
     let tolerations = &model.guest(guest).policy.tolerations;

@@ -155,7 +155,7 @@ fn held(stack: &Stack, truth: &Truth) {
 fn made_by_hand(stack: &Stack, truth: &Truth) -> String {
     let templates = truth.xapi(stack, "VM.get_by_name_label", &["debian-12".into()]);
     let vm = truth.xapi(stack, "VM.clone", &[templates[0].clone(), "old-database".into()]);
-    truth.xapi(stack, "VM.provision", &[vm.clone()]);
+    truth.xapi(stack, "VM.provision", std::slice::from_ref(&vm));
     truth.xapi(stack, "VM.start", &[vm.clone(), false.into(), false.into()]);
     truth.xapi(stack, "VM.get_uuid", &[vm]).as_str().unwrap().to_owned()
 }

@@ -13,7 +13,7 @@ fn value(text: &str, series: &str) -> Option<f64> {
 fn the_running_operator_tells_what_there_is() {
     let stack = Stack::start();
     let (_operator, address) = stack.replica(&[]);
-    stack.until("it leads", Duration::from_secs(60), || {
+    stack.until("it leads", Duration::from_mins(1), || {
         fetch(&address, "/readyz?verbose").filter(|(_, text)| text.contains(" leads, epoch 1"))
     });
     stack.apply_examples();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{stack::Stack, truth::Truth};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 fn set_password(stack: &Stack, password: &str) {
     let patch = serde_json::json!({ "stringData": { "password": password } }).to_string();

@@ -159,7 +159,9 @@ impl Stack {
 
     /// Applies the pools of `examples/`, with the addresses here.
     pub fn apply_pools(&self) {
-        ["01-xen-london", "02-ec2-ireland"].iter().for_each(|file| self.apply(&self.example(file)));
+        for file in ["01-xen-london", "02-ec2-ireland"] {
+            self.apply(&self.example(file));
+        }
     }
 
     /// A file of `examples/`, with the addresses here.
