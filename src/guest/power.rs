@@ -57,7 +57,10 @@ fn power(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Verdict {
     }
     match (subject.wanted, vm.power) {
         (PowerState::Running, Power::Running) => Verdict::rest(say::running(pool, vm)),
-        (PowerState::Stopped | PowerState::Suspended, Power::Stopped) => Verdict::rest(say::stopped(pool)),
+        (PowerState::Stopped | PowerState::Suspended, Power::Stopped) => {
+            // Who wished it off while it was restarted has what he wished: whatever starts it later ends the restart.
+            Verdict::rest(say::stopped(pool).noting(|notes| notes.restart = Note::Clear))
+        }
         (PowerState::Suspended, Power::Suspended) => Verdict::rest(say::asleep(pool)),
         (PowerState::Running, Power::Starting) => under_way("its VM is starting"),
         (_, Power::Starting | Power::Stopping | Power::Terminating | Power::Terminated | Power::Unknown) => {
