@@ -7,9 +7,9 @@ use super::{
     ledger::{Ledger, Place},
     model::Model,
     outcome::{Cause, Explanation, How, Move, Reason, Rejected},
-    repair::{Change, Changes},
+    repair::{Change, Changes, may_pay},
     request::Bound,
-    rule::{Failure, Rule},
+    rule::{Failure, PaidFrom, Rule},
     shortage::effort,
     solver::paid_from_of,
 };
@@ -33,9 +33,10 @@ pub(super) fn moves(ledger: &Ledger<'_, '_>, changes: &Changes, moves: &[Move]) 
     });
     let stuck = changes.stuck.iter().filter_map(|&(guest, cause)| {
         let from = ledger.place_of(guest)?;
-        let rejected = nowhere(ledger, guest, from);
+        let rejected = nowhere(ledger, guest, from, cause);
         let why = why(model, cause, guest, from.pool);
-        let text = format!("Has to stay although {why}; {}", not_placed(&rejected));
+        let nowhere = if rejected.is_empty() { "no other place fits".into() } else { not_placed(&rejected) };
+        let text = format!("Has to stay although {why}; {nowhere}");
         let mut told = told(class_guest(ledger, guest), Reason::CannotLeave, text);
         told.smallest_change = smallest_change(&rejected);
         told.rejected_more = rejected.len().saturating_sub(REJECTED_LIMIT);
@@ -77,13 +78,13 @@ fn why(model: &Model<'_>, cause: Cause, guest: u32, pool: u32) -> String {
 }
 
 /// Why there is no other place for a guest, pool by pool, nearest to fitting first.
-fn nowhere(ledger: &Ledger<'_, '_>, guest: u32, from: Place) -> Vec<Rejected> {
+fn nowhere(ledger: &Ledger<'_, '_>, guest: u32, from: Place, cause: Cause) -> Vec<Rejected> {
     let model = ledger.model;
     let class = model.class(guest);
-    let paid = paid_from_of(model, guest);
+    let paid = if may_pay(model, guest, from, cause) { PaidFrom::Now } else { paid_from_of(model, guest) };
     let judge = |choice: &Choice, known: &[Failure]| {
         let own = (choice.pool == from.pool).then_some(from.pool);
-        let question = Ask { guest, paid: paid == super::rule::PaidFrom::Now, pool: own, not_host: from.host };
+        let question = Ask { guest, paid: paid == PaidFrom::Now, pool: own, not_host: from.host };
         let mut failures = known.to_vec();
         failures.extend(ledger.shortages(question, class, choice, paid));
         if failures.is_empty() && own.is_some() && !model.guest(guest).movable {

@@ -99,7 +99,7 @@ fn move_away(ledger: &mut Ledger<'_, '_>, guest: u32, cause: Cause, within: bool
 
 /// Whether a guest that must leave may use paid capacity: where it is in some already, where it need not wait, and where
 /// waiting for room at home is of no use because somebody wants it empty, or it may not be there.
-fn may_pay(model: &Model<'_>, guest: u32, from: Place, cause: Cause) -> bool {
+pub(super) fn may_pay(model: &Model<'_>, guest: u32, from: Place, cause: Cause) -> bool {
     let overflows = matches!(model.guest(guest).policy.burst, Burst::WhenFull { .. });
     from.lane == Lane::Paid
         || (overflows && matches!(cause, Cause::Drain | Cause::BrokenRule | Cause::Neighbours))
