@@ -86,7 +86,10 @@ fn nowhere(ledger: &Ledger<'_, '_>, guest: u32, from: Place, cause: Cause) -> Ve
         let own = (choice.pool == from.pool).then_some(from.pool);
         let question = Ask { guest, paid: paid == PaidFrom::Now, pool: own, not_host: from.host };
         let mut failures = known.to_vec();
-        failures.extend(ledger.shortages(question, class, choice, paid));
+        // What is wrong with its own pool is known; of room there nothing more need be said.
+        if own.is_none() || known.is_empty() {
+            failures.extend(ledger.shortages(question, class, choice, paid));
+        }
         if failures.is_empty() && own.is_some() && !model.guest(guest).movable {
             let short = "it cannot be moved while it runs".to_owned();
             failures.push(Failure::new(Rule::Bound, "movable", "not movable", short));

@@ -108,7 +108,8 @@ proptest! {
             }
             if let Capacity::Offerings(list) = &mut pool.capacity {
                 let larger = |o: &Offering| Offering { instance_type: "larger".into(), vcpus: o.vcpus + 2, ..o.clone() };
-                list.extend(list.first().map(larger));
+                let more = list.first().map(larger);
+                list.extend(more);
             }
         }
         let (before, after) = (decide(&world, &Options::default()), decide(&larger, &Options::default()));
