@@ -88,19 +88,29 @@ fn manifests() -> Vec<(String, Value)> {
     found
 }
 
-/// The blocks of YAML in a document that name a kind, with their lines.
+/// The manifests in a document, with their lines: fenced blocks of YAML that name a kind, and what is printed in a session that
+/// is set in by four spaces.
 fn blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
-    let mut open: Option<(usize, String)> = None;
+    let mut fenced: Option<(usize, String)> = None;
+    let mut session: Option<(usize, String)> = None;
     for (number, line) in text.lines().enumerate() {
         let fence = line.trim_start().strip_prefix("```");
-        match (&mut open, fence) {
-            (None, Some("yaml")) => open = Some((number + 2, String::new())),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
+        match (&mut fenced, fence) {
+            (None, Some("yaml")) => fenced = Some((number + 2, String::new())),
+            (Some(_), Some(_)) => blocks.extend(fenced.take()),
             (Some((_, block)), None) => *block += &format!("{line}\n"),
             (None, _) => {}
         }
+        match (&mut session, line.strip_prefix("    ")) {
+            (None, Some(inner)) if fenced.is_none() && inner.starts_with("apiVersion: ") => {
+                session = Some((number + 1, format!("{inner}\n")));
+            }
+            (Some((_, block)), Some(inner)) if !inner.starts_with("$ ") => *block += &format!("{inner}\n"),
+            _ => blocks.extend(session.take()),
+        }
     }
+    blocks.extend(session);
     blocks.retain(|(_, block)| block.lines().any(|line| line.starts_with("kind: ")));
     blocks
 }
