@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// How many guests: what two busy cores and an unoptimised operator can make in time. `INNKEEPER_E2E_GUESTS=1000` asks for
 /// more.
 fn number() -> usize {
-    std::env::var("INNKEEPER_E2E_GUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+    std::env::var("INNKEEPER_E2E_GUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 /// What matters of a guest.
