@@ -91,6 +91,7 @@ pub(crate) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
 type Opened = Arc<dyn Provider>;
 
 /// What a connection is made from, besides the provider's own spec.
+#[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "some of it is for clouds with a catalogue"))]
 pub(crate) struct Connection<'a> {
     /// The values of the Secrets that the spec names.
     pub secrets: &'a Secrets,

@@ -16,7 +16,7 @@ use super::{
     value::Ref,
     view::View,
 };
-use crate::provider::{Deletion, ErrorKind, Key, ProviderError, Result, Stage};
+use crate::provider::{Deletion, ErrorKind, Key, Owner, ProviderError, Result, Stage};
 
 const DELETE: &str = "delete the VM";
 
@@ -26,9 +26,7 @@ impl XapiProvider {
         // Clones under way are looked for first: what lands before the view is read is in it.
         let may_land = self.flights.may_land(&self.client, key).await.during("look for a clone under way")?;
         let view = self.live().await.during(DELETE)?;
-        let ours = view.ours(&self.owner).filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)));
-        let victims: Vec<(Ref<Vm>, bool)> =
-            ours.map(|(vm, record, claim)| (vm.clone(), is_being_made(record, &claim))).collect();
+        let victims = victims(&view, &self.owner, key);
         for (vm, _) in &victims {
             if self.take_down(&view, vm).await? == Deletion::InProgress {
                 return Ok(Deletion::InProgress);
@@ -37,13 +35,20 @@ impl XapiProvider {
         self.sweep_disks(key).await.during("remove disks that are in no drive")?;
         // What an earlier run of the operator may have asked for: a clone, or a disk of a VM that was not finished.
         let unfinished = victims.is_empty() || victims.iter().any(|(_, being_made)| *being_made);
-        let inherited = unfinished
-            && self
-                .flights
-                .inherited_may_land(&self.client, &identity::task_mark(&self.owner, key))
-                .await
-                .during("look for a clone under way")?;
-        Ok(if may_land || inherited { Deletion::InProgress } else { Deletion::Gone })
+        let in_progress = may_land || (unfinished && self.may_follow(key).await?);
+        Ok(if in_progress { Deletion::InProgress } else { Deletion::Gone })
+    }
+
+    /// Whether anything for this guest is on its way still, or has landed since the pool was read: what is not on its way any
+    /// more is there by then.
+    async fn may_follow(&self, key: &Key) -> Result<bool> {
+        let mark = identity::task_mark(&self.owner, key);
+        if self.flights.inherited_may_land(&self.client, &mark).await.during("look for a clone under way")? {
+            return Ok(true);
+        }
+        let view = self.live().await.during(DELETE)?;
+        self.sweep_disks(key).await.during("remove disks that are in no drive")?;
+        Ok(!victims(&view, &self.owner, key).is_empty())
     }
 
     /// Removes clones that repeated creations left, once the guest's VM is marked. What cannot be removed now is met again
@@ -182,6 +187,12 @@ impl XapiProvider {
         }
         Ok(false)
     }
+}
+
+/// The VMs of this guest that are to be removed, and whether each is still being made.
+fn victims(view: &View, owner: &Owner, key: &Key) -> Vec<(Ref<Vm>, bool)> {
+    let ours = view.ours(owner).filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)));
+    ours.map(|(vm, record, claim)| (vm.clone(), is_being_made(record, &claim))).collect()
 }
 
 /// Whether something of the VM may still have been on its way when we were last cut off.
