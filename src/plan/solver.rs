@@ -16,8 +16,8 @@ pub(super) struct Decided {
     pub paid_from: PaidFrom,
 }
 
-/// The guests to be decided on, most important first: those whose place is kept for them, then by priority, then those that must be near to others, for whom room
-/// elsewhere is of no use, then the largest, then the oldest.
+/// The guests to be decided on, most important first: those whose place is kept for them, then by priority, then those that
+/// must be near to others, for whom room elsewhere is of no use, then the largest, then the oldest.
 pub(super) fn queue(model: &Model<'_>) -> Vec<u32> {
     let mut queue: Vec<u32> = (0..index(model.world.guests.len())).filter(|g| wants_place(model, *g)).collect();
     queue.sort_by_cached_key(|g| {
@@ -29,7 +29,7 @@ pub(super) fn queue(model: &Model<'_>) -> Vec<u32> {
             model.class(*g).near.is_empty(),
             std::cmp::Reverse(size.memory.0.max(u64::from(size.vcpus) << 31)),
             guest.created_at,
-            // Guests of one workload are made within one second: in the order that people count them.
+            // Guests of one workload are made together: in the order that people count them.
             (guest.namespace.as_str(), guest.name.len(), guest.name.as_str(), guest.uid.as_str()),
         )
     });

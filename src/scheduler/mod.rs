@@ -64,7 +64,7 @@ pub struct Scheduler {
 }
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
-const GATHERING: Duration = Duration::from_millis(20);
+const GATHERING: Duration = Duration::from_millis(50);
 /// How soon to decide again when only time has passed.
 const SOONEST: Duration = Duration::from_millis(250);
 
