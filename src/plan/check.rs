@@ -13,7 +13,7 @@ use super::{
     check_static::{CLOSED, burst_allows, pool_allows},
     inventory::{Capacity, Host, Offering, Pool, World},
     outcome::{Cause, Lane, Plan},
-    request::{Bound, GuestState},
+    request::{Bound, GuestState, Isolation},
 };
 use crate::api::money::{HOURS_PER_MONTH, Money};
 
@@ -196,6 +196,12 @@ impl<'a> Situation<'a> {
         };
         let open = offer.available && offer.backed_off_until.is_none_or(|until| until <= self.world.now);
         let large = offer.vcpus >= guest.size.vcpus && offer.memory >= guest.size.memory;
+        if guest.policy.isolation == Isolation::DedicatedHost && !offer.dedicated {
+            return Err(format!(
+                "given {}, which is on shared hosts, and wants a host of its own",
+                offer.instance_type
+            ));
+        }
         match (open && large, offer.spot && !guest.policy.spot) {
             (true, false) => Ok(()),
             (true, true) => Err("given capacity that can be taken back, which it does not allow".into()),
