@@ -26,8 +26,8 @@ use super::{quantity::Bytes, span::Span};
 pub struct GuestTemplate {
     /// What it boots from.
     pub image: ImageReference,
-    /// How large it is. A change reaches running guests: at once where the provider can do that, else when they are next
-    /// stopped or restarted.
+    /// How large it is. A change reaches guests on hosts: at once where the provider can do that, else when they are next
+    /// stopped or restarted. A guest that is rented keeps its type, and says so where it would have to be larger.
     pub size: Size,
     /// The disk that it boots from. Left out: as large as the image makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
