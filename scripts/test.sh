@@ -30,6 +30,12 @@ summary() {
   for line in "${TIMES[@]}"; do say "  $line"; done
 }
 
+# failures FILE: what of a step's output tells why it failed, once more at the end: whoever sees only the tail sees it too.
+failures() {
+  say "=== what failed"
+  grep -E -A 6 '^error(\[|:)|^test .*FAILED|panicked at|VIOLATION|^(ERROR|FAIL):|FAILED$' "$1" | cut -c 1-2000 | tail -n 120 || true
+}
+
 # step NAME COMMAND...: runs one step, shows and keeps its output, ends the run where it fails.
 step() {
   local name=$1 since=$SECONDS status=0
@@ -43,6 +49,7 @@ step() {
   HEARTBEAT=
   TIMES+=("$(printf '%-16s %4d s%s' "$name" "$((SECONDS - since))" "$([ "$status" = 0 ] || printf ' FAILED')")")
   if [ "$status" != 0 ]; then
+    failures "$LOGS/$name"
     summary
     say "test: $name failed"
     exit 1
