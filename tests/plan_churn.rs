@@ -118,3 +118,27 @@ fn a_drained_host_moves_its_own_guests_only() {
     assert_eq!(plan.moves.len(), 8);
     assert!(plan.moves.iter().all(|step| step.from.pool == "xen-0" && step.from.host.as_deref() == Some("host-0")));
 }
+
+#[test]
+fn few_steps_give_a_part_of_the_moves_and_many_the_least_there_can_be() {
+    let mut world = lodged();
+    for pool in &mut world.pools {
+        if let Capacity::Hosts { hosts, .. } = &mut pool.capacity {
+            hosts[0].evacuate = true;
+        }
+    }
+    // Room for all who leave.
+    world.guests.retain(|guest| !guest.uid.ends_with('7'));
+    let mut before = 0;
+    for steps in [0, 500, 2_000, 1_000_000] {
+        let moves = MoveOptions { most: 1000, steps, ..MoveOptions::default() };
+        let plan = decide(&world, &Options { moves, ..Options::default() });
+        assert_eq!(check(&world, &plan), []);
+        let repair = plan.repair;
+        assert!(repair.at_least > 40, "{repair:?}");
+        assert_eq!(repair.finished, steps == 1_000_000, "{repair:?} with {steps} steps");
+        assert!(repair.moves >= before, "{repair:?} with {steps} steps, {before} before");
+        before = repair.moves;
+    }
+    assert_eq!(before, decide(&world, &Options::default()).repair.at_least, "more moves than needed");
+}

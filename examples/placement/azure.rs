@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::{
     Failure,
     baseline::baselines,
+    floor::floor,
     input::{Table, read},
     mixed::{guest, host, pool, world},
 };
@@ -201,12 +202,18 @@ pub(crate) fn run(file: &str, rate: &str) -> Result<serde_json::Value, Failure> 
         world(vec![pool("hall".to_owned(), 0, Pricing::default(), capacity)], guests.collect::<Result<_, Failure>>()?)?;
     world.pools[0].cpu_overcommit = 1.into();
     let outcome = rehearse(&world, |rehearsal| simulate(rehearsal, &machines, rate))?;
+    let least = floor(&machines);
+    if (outcome.host_seconds as f64) < least * (1.0 - 1e-6) {
+        return Err("fewer hosts than any packing needs: the floor or the count of hosts is wrong".into());
+    }
     Ok(json!({
         "work": "azure",
         "seconds": outcome.deciding.as_secs_f64(),
         "placements": outcome.placements,
         "quality": outcome.host_seconds as f64 / bound,
         "quality_is": "host-hours over the fractional lower bound",
+        "floor": least / bound,
+        "floor_is": "what packing anew at every moment would need, with any number of moves and lifetimes known, at least",
         "host_hours": outcome.host_seconds as f64 / 3600.0,
         "broken_rules": outcome.broken,
         "moves": outcome.moves,

@@ -255,6 +255,9 @@ pub(crate) fn run(file: &str) -> Result<Value, Failure> {
         "quality_is": format!("hosts that are still overloaded or not emptied; {before} were before"),
         "broken_rules": broken.len(),
         "moves": plan.moves.len(),
+        "moves_at_least": plan.repair.at_least,
+        "gap": plan.repair.gap(),
+        "finished": plan.repair.finished,
         "waves": waves,
         "unsupported_constraints": wanted.unsupported,
     }))

@@ -9,6 +9,7 @@ mod azure;
 mod baseline;
 mod btrplace;
 mod bursts;
+mod floor;
 mod input;
 mod mixed;
 mod topology;

@@ -12,7 +12,7 @@ use innkeeper::{
     api::quantity::Bytes,
     plan::{
         Affinity, Binding, Burst, Capacity, Costs, GuestState, Objective, Overhead, Plan, Policy, Pricing, Reason,
-        Side, Topology, Unplaced, check::check, rehearsal::rehearse,
+        Repair, Side, Topology, Unplaced, check::check, rehearsal::rehearse,
     },
 };
 use jiff::SignedDuration;
@@ -171,6 +171,7 @@ pub(crate) fn run(host_file: &str, rack_file: &str, request_file: &str) -> Resul
         cost_after: Costs::default(),
         proven: false,
         gap: None,
+        repair: Repair::default(),
     };
     let broken = check(&judged, &plan);
     for violation in broken.iter().take(10) {

@@ -3,6 +3,7 @@
 use super::{
     ledger::{Ledger, Place},
     model::NONE,
+    need::QUESTION,
     outcome::Cause,
     repair::{Change, Changes, is_free_to_move, is_reachable, way_out},
     request::Isolation,
@@ -35,6 +36,10 @@ pub(super) fn part(ledger: &mut Ledger<'_, '_>, changes: &mut Changes) {
             continue;
         }
         let uneven = ledger.may_stay(guest, from, true);
+        if !changes.steps.take(QUESTION) {
+            ledger.enter(guest, from);
+            return;
+        }
         let to = way_out(ledger, guest, from, Cause::Neighbours);
         let to = to.filter(|to| !uneven || (model.guest(guest).movable && to.place.pool == from.pool));
         ledger.enter(guest, to.map_or(from, |to| to.place));

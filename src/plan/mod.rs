@@ -27,6 +27,7 @@ mod fill;
 pub mod inventory;
 mod ledger;
 mod model;
+mod need;
 mod order;
 pub mod outcome;
 pub mod rehearsal;
@@ -45,7 +46,7 @@ pub use inventory::{
     World,
 };
 pub use outcome::{
-    Binding, Cause, Costs, Explanation, How, Lane, Move, Plan, Reason, Rejected, RunnerUp, Term, Unplaced,
+    Binding, Cause, Costs, Explanation, How, Lane, Move, Plan, Reason, Rejected, Repair, RunnerUp, Term, Unplaced,
 };
 pub use request::{
     Affinity, Bound, Burst, Excluded, Expression, GuestState, Isolation, Objective, Operator, Policy, Preference,
@@ -81,6 +82,8 @@ impl Default for Options {
 pub struct MoveOptions {
     /// Most moves of one plan; 0 plans none.
     pub most: usize,
+    /// How many steps may be taken to find them. A step is about a microsecond; what was found until then is the plan.
+    pub steps: u64,
     /// How much cheaper a paid place must be, in percent, to be worth a move.
     pub saving_percent: u32,
     /// How many moves may be spent on emptying hosts of guests that go by density.
@@ -91,7 +94,7 @@ pub struct MoveOptions {
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { most: 100, saving_percent: 20, density: 0, cool_down: SignedDuration::from_mins(30) }
+        Self { most: 100, steps: 2_000_000, saving_percent: 20, density: 0, cool_down: SignedDuration::from_mins(30) }
     }
 }
 
@@ -116,6 +119,7 @@ pub fn decide(world: &World, options: &Options) -> Plan {
         cost_after: Costs::default(),
         proven,
         gap: (!proven).then(|| search::gap(&model, &score, &bound_score)),
+        repair: Repair::default(),
     };
     for (at, one) in decided.iter().enumerate() {
         enter_decision(&model, one, at, &mut plan);
@@ -144,7 +148,9 @@ fn enter_decision(model: &Model<'_>, one: &solver::Decided, at: usize, plan: &mu
 /// Finds moves, puts them in order, and takes back those for which there is no order.
 fn plan_moves(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, plan: &mut Plan) {
     let model = ledger.model;
-    let found = repair::changes(ledger, options);
+    let at_least = need::fewest(ledger);
+    let (found, all_kept) = repair::changes(ledger, options);
+    plan.repair = need::report(&found, at_least, all_kept);
     plan.home_room = found.home_room.iter().map(|g| model.guest(*g).uid.clone()).collect();
     found.wake_at.into_iter().for_each(|at| plan.wake_no_later_than(at));
     let moves = found.list.iter().map(|change| (change.guest, change.from, change.to.place)).collect();

@@ -33,6 +33,32 @@ pub struct Plan {
     pub proven: bool,
     /// What the new guests cost in an hour above a bound that no choice of places can be below; zero when proven.
     pub gap: Option<Money>,
+    /// What was found for guests that must not stay where they are, against the least that any plan needs.
+    pub repair: Repair,
+}
+
+/// How the moves that had to be found compare with a bound. Moves to save money, to return home or to empty hosts are
+/// not in it: nobody must make them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repair {
+    /// Moves off overloaded hosts, off hosts and pools that are emptied, out of places that rules forbid, and to make
+    /// room for those.
+    pub moves: usize,
+    /// Guests that ought to leave and have nowhere to go.
+    pub stuck: usize,
+    /// Guests that must change places in any plan that mends everything.
+    pub at_least: usize,
+    /// Whether everything was looked at: neither the steps ran out nor the number of moves.
+    pub finished: bool,
+}
+
+impl Repair {
+    /// Moves beyond the least; 0 is the best there can be.
+    #[must_use]
+    pub fn gap(&self) -> usize {
+        (self.moves + self.stuck).saturating_sub(self.at_least)
+    }
 }
 
 /// A place for a guest.

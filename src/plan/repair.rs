@@ -9,6 +9,7 @@ use super::{
     inventory::{Effect, Health},
     ledger::{Ledger, Place},
     model::{Model, NONE, index},
+    need::{QUESTION, Steps},
     outcome::{Cause, Lane},
     request::Burst,
     search::would_fit,
@@ -33,11 +34,13 @@ pub(super) struct Changes {
     pub wake_at: Option<Timestamp>,
     /// Guests that ought to leave and have nowhere to go.
     pub stuck: Vec<(u32, Cause)>,
+    /// How much more may be looked for.
+    pub steps: Steps,
 }
 
-/// Finds the moves and enters the guests where they go to.
-pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> Changes {
-    let mut changes = Changes::default();
+/// Finds the moves and enters the guests where they go to; and whether all of them could be kept.
+pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> (Changes, bool) {
+    let mut changes = Changes { steps: Steps::new(options.steps), ..Changes::default() };
     let model = ledger.model;
     // Who leaves makes room for who could not: once more for as long as that helps.
     loop {
@@ -67,11 +70,12 @@ pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> Cha
     if left > 0 && settled(&changes) {
         changes.list.extend(super::consolidate::empty_hosts(ledger, now, left));
     }
-    for dropped in changes.list.split_off(options.most.min(changes.list.len())) {
-        ledger.take_out(dropped.guest);
-        ledger.enter(dropped.guest, dropped.from);
+    let dropped = changes.list.split_off(options.most.min(changes.list.len()));
+    for change in &dropped {
+        ledger.take_out(change.guest);
+        ledger.enter(change.guest, change.from);
     }
-    changes
+    (changes, dropped.is_empty())
 }
 
 /// What goes on in an unreachable pool is unknown: nothing there is moved.
@@ -125,6 +129,9 @@ fn forbidden(ledger: &mut Ledger<'_, '_>, changes: &mut Changes) {
                 continue;
             }
         };
+        if !changes.steps.take(QUESTION) {
+            return;
+        }
         match move_away(ledger, guest, cause, false) {
             Some(change) => changes.list.push(change),
             None => changes.stuck.push((guest, cause)),
@@ -132,14 +139,14 @@ fn forbidden(ledger: &mut Ledger<'_, '_>, changes: &mut Changes) {
     }
 }
 
-enum Leave {
+pub(super) enum Leave {
     No,
     Now(Cause),
     At(Timestamp),
 }
 
 /// Whether a bound guest must leave its pool. A pool that lacks an image or is cordoned keeps the guests it has.
-fn leave_pool(model: &Model<'_>, guest: u32, pool: u32) -> Leave {
+pub(super) fn leave_pool(model: &Model<'_>, guest: u32, pool: u32) -> Leave {
     let of_pool = model.world_pool(pool);
     if of_pool.drain {
         return Leave::Now(Cause::Drain);
@@ -175,6 +182,9 @@ fn evacuate(ledger: &mut Ledger<'_, '_>, host: u32, changes: &mut Changes) {
         ledger.residents[host as usize].iter().copied().filter(|g| is_free_to_move(model, *g)).collect();
     guests.sort_by_key(|g| (std::cmp::Reverse((model.guest(*g).policy.priority, model.guest(*g).size.memory)), *g));
     loop {
+        if guests.is_empty() || !changes.steps.take(QUESTION * guests.len() as u64) {
+            return;
+        }
         let before: Vec<Option<Place>> = guests.iter().map(|g| ledger.take_out(*g)).collect();
         let mut found = Vec::with_capacity(guests.len());
         for (&guest, from) in guests.iter().zip(&before) {
@@ -224,6 +234,9 @@ fn make_room(ledger: &mut Ledger<'_, '_>, guest: u32, cause: Cause, changes: &mu
                 && changes.list.iter().all(|change| change.guest != other);
             if !may_go || !would_fit(ledger, model.class(guest), memory, host, other) {
                 continue;
+            }
+            if !changes.steps.take(2 * QUESTION) {
+                return false;
             }
             ledger.take_out(guest);
             let Some(place) = ledger.take_out(other) else { continue };
@@ -275,6 +288,9 @@ fn relieve(ledger: &mut Ledger<'_, '_>, host: u32, changes: &mut Changes) {
             })
             .min();
         let Some((_, _, guest)) = choice else { break };
+        if !changes.steps.take(QUESTION) {
+            break;
+        }
         tried.push(guest);
         match move_away(ledger, guest, Cause::Overload, true) {
             Some(change) => changes.list.push(change),
@@ -305,6 +321,9 @@ fn return_home(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, changes: &mut
             changes.home_room.extend(state.home_room_since.map(|_| guest));
             continue;
         }
+        if !changes.steps.take(QUESTION) {
+            break;
+        }
         ledger.take_out(guest);
         let Some(to) = ledger.best(Ask { guest, paid: false, pool: None, not_host: NONE }).0 else {
             ledger.enter(guest, from);
@@ -333,7 +352,7 @@ fn save(ledger: &mut Ledger<'_, '_>, options: &MoveOptions, changes: &mut Change
     let paid: Vec<(u32, Place)> =
         ledger.placed().filter(|(g, p)| p.lane == Lane::Paid && is_settled(model, *g)).collect();
     for (guest, from) in paid {
-        if changes.list.len() >= options.most {
+        if changes.list.len() >= options.most || !changes.steps.take(QUESTION) {
             return;
         }
         let moved = changes.list.iter().any(|change| change.guest == guest);

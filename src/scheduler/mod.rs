@@ -80,6 +80,7 @@ const OPTIONS: plan::Options = plan::Options {
     steps: 200_000,
     moves: plan::MoveOptions {
         most: 100_000,
+        steps: 2_000_000,
         saving_percent: 20,
         density: 0,
         cool_down: SignedDuration::from_mins(30),

@@ -3,7 +3,8 @@
 use innkeeper::{
     api::money::Money,
     plan::{
-        Binding, Bound, Capacity, Costs, GuestState, Lane, Offering, Plan, Pool, Reason, Unplaced, World, check::check,
+        Binding, Bound, Capacity, Costs, GuestState, Lane, Offering, Plan, Pool, Reason, Repair, Unplaced, World,
+        check::check,
     },
 };
 use rust_decimal::Decimal;
@@ -75,6 +76,7 @@ pub fn plan_of(world: &World, bindings: Vec<Binding>) -> Plan {
         cost_after: Costs::default(),
         proven: true,
         gap: None,
+        repair: Repair::default(),
     }
 }
 
