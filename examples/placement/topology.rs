@@ -11,8 +11,8 @@ use std::{
 use innkeeper::{
     api::quantity::Bytes,
     plan::{
-        Affinity, Binding, Burst, Capacity, Costs, GuestState, Objective, Overhead, Plan, Policy, Pricing, Reason,
-        Repair, Side, Topology, Unplaced, check::check, rehearsal::rehearse,
+        Affinity, Binding, Burst, Capacity, GuestState, Objective, Overhead, Plan, Policy, Pricing, Reason, Side,
+        Topology, Unplaced, check::check, rehearsal::rehearse,
     },
 };
 use jiff::SignedDuration;
@@ -160,19 +160,7 @@ pub(crate) fn run(host_file: &str, rack_file: &str, request_file: &str) -> Resul
         .collect();
     let placements = bindings.len();
     let unplaced = left.iter().map(|at| Unplaced { guest: world.guests[*at].uid.clone(), reason: Reason::NoPoolFits });
-    let plan = Plan {
-        bindings,
-        unplaced: unplaced.collect(),
-        moves: Vec::new(),
-        explanations: Vec::new(),
-        home_room: Vec::new(),
-        wake_at: None,
-        cost_before: Costs::default(),
-        cost_after: Costs::default(),
-        proven: false,
-        gap: None,
-        repair: Repair::default(),
-    };
+    let plan = Plan { bindings, unplaced: unplaced.collect(), ..Plan::default() };
     let broken = check(&judged, &plan);
     for violation in broken.iter().take(10) {
         println!("{violation}");
