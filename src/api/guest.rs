@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     care::{Adoption, DeletionPolicy, Hold, ManagementPolicy, Mobility, Move},
     money::Money,
-    template::GuestTemplate,
+    template::{GuestTemplate, Size},
     virtual_workload::Placement,
 };
 
@@ -47,8 +47,8 @@ use super::{
 #[x_kube(
     validation = Rule::new("!has(oldSelf.binding) || has(self.binding)")
         .message("a binding is not taken back while a VM may exist; delete the Guest instead"),
-    validation = Rule::new("!has(oldSelf.binding) || !has(self.binding) || self.binding.incarnation > oldSelf.binding.incarnation || self.binding == oldSelf.binding")
-        .message("a guest's pool changes only together with a new incarnation, after its VM is gone"),
+    validation = Rule::new("!has(oldSelf.binding) || !has(self.binding) || self.binding.incarnation > oldSelf.binding.incarnation || (self.binding.incarnation == oldSelf.binding.incarnation && self.binding.pool == oldSelf.binding.pool && has(self.binding.host) == has(oldSelf.binding.host) && (!has(self.binding.host) || self.binding.host == oldSelf.binding.host) && has(self.binding.zone) == has(oldSelf.binding.zone) && (!has(self.binding.zone) || self.binding.zone == oldSelf.binding.zone) && (has(self.binding.spot) && self.binding.spot) == (has(oldSelf.binding.spot) && oldSelf.binding.spot) && has(self.binding.instanceType) == has(oldSelf.binding.instanceType))")
+        .message("a guest's place changes only together with a new incarnation, after its VM is gone; before, nothing but the type that it rents and the size that this was chosen for"),
     validation = Rule::new("has(self.identity) == has(oldSelf.identity) && (!has(self.identity) || self.identity == oldSelf.identity)")
         .message("what a guest's VM is marked with cannot be changed, the VM would be lost")
 )]
@@ -130,9 +130,13 @@ pub struct Binding {
     /// Id of the host to start on, where the pool has hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The type to rent, where the pool rents out types.
+    /// The type to rent, where the pool rents out types. When the guest's size changes, another may be chosen for the VM that
+    /// there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
+    /// The size that the type was chosen for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// The zone to rent in, where the placement chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,

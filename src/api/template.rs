@@ -26,8 +26,8 @@ use super::{quantity::Bytes, span::Span};
 pub struct GuestTemplate {
     /// What it boots from.
     pub image: ImageReference,
-    /// How large it is. A change reaches guests on hosts: at once where the provider can do that, else when they are next
-    /// stopped or restarted. A guest that is rented keeps its type, and says so where it would have to be larger.
+    /// How large it is. A change reaches guests at once where the provider can do that, else when they are next stopped or
+    /// restarted. For a guest that is rented another type is chosen, in the same pool and zone, within limits and budget.
     pub size: Size,
     /// The disk that it boots from. Left out: as large as the image makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -122,17 +122,16 @@ pub(super) fn consider(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest, ve
     verdict
 }
 
-/// What is rented keeps its type.
+/// A type that is smaller than the guest's size is what it has until the scheduler has chosen another.
 fn type_too_small(facts: &Facts) -> Option<Claim> {
     let (wished, is) = (&facts.subject.spec.template.size, facts.type_size?);
     let name = facts.subject.binding.as_ref()?.instance_type.as_ref()?;
     let message = format!(
-        "a rented guest keeps its type, and {name} has {} vCPU and {}: make a new VirtualWorkload, or delete this Guest to \
-         have it made anew in a larger type, with new disks",
-        is.vcpus, is.memory
+        "its type {name} has {} vCPU and {}, and {} vCPU and {} are wished; if no larger type is chosen for it soon, \
+         status.placement.proposal says why",
+        is.vcpus, is.memory, wished.vcpus, wished.memory
     );
-    (is.vcpus < wished.vcpus || is.memory < wished.memory)
-        .then(|| Claim::no(Kind::Resized, "ResizeNotPossible", message))
+    (is.vcpus < wished.vcpus || is.memory < wished.memory).then(|| Claim::no(Kind::Resized, "TypeTooSmall", message))
 }
 
 fn claim(resize: &ResizeStatus) -> Claim {

@@ -137,5 +137,5 @@ fn a_rented_guest_that_outgrows_its_type_says_so() {
         (say.is_ready(), resized(&say).map(|(_, reason)| reason.to_owned()))
     };
     assert_eq!(said(2), (true, None));
-    assert_eq!(said(1), (true, Some("ResizeNotPossible".to_owned())));
+    assert_eq!(said(1), (true, Some("TypeTooSmall".to_owned())));
 }

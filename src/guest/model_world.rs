@@ -306,6 +306,7 @@ impl World {
             incarnation,
             host: None,
             instance_type: rented,
+            size: None,
             zone: None,
             spot: false,
         });

@@ -76,6 +76,7 @@ pub fn binding() -> Binding {
         incarnation: 2,
         host: Some("host-a".into()),
         instance_type: None,
+        size: None,
         zone: None,
         spot: false,
     }

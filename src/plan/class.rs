@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{
     candidate::{Key, floor},
-    inventory::{Capacity, Effect},
+    inventory::{Capacity, Effect, Offering},
     model::{Model, index, need},
     request::{Affinity, GuestState, Side, Spread, WhenUnsatisfiable},
     rule::{Failure, Rule, static_failures},
@@ -194,21 +194,23 @@ impl<'w> Class<'w> {
         Some(i64::try_from(parts.max().unwrap_or(0)).unwrap_or(i64::MAX / 4))
     }
 
+    /// Whether an offering is large enough, sold, and allowed.
+    pub(super) fn fits(&self, model: &Model<'_>, offer: &Offering) -> bool {
+        let dedicated = self.guest.policy.isolation == super::request::Isolation::DedicatedHost;
+        let size = &self.guest.size;
+        offer.vcpus >= size.vcpus
+            && offer.memory >= size.memory
+            && size.resources.values().all(|n| *n == 0)
+            && offer.available
+            && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
+            && (offer.dedicated || !dedicated)
+            && (!offer.spot || self.guest.policy.spot)
+    }
+
     fn offers(&self, model: &Model<'_>, pool: u32) -> Vec<(u32, Option<i64>)> {
         let of_pool = model.world_pool(pool);
         let Capacity::Offerings(list) = &of_pool.capacity else { return Vec::new() };
-        let dedicated = self.guest.policy.isolation == super::request::Isolation::DedicatedHost;
-        let size = &self.guest.size;
-        let fits = |o: &&u32| {
-            let offer = &list[**o as usize];
-            offer.vcpus >= size.vcpus
-                && offer.memory >= size.memory
-                && size.resources.values().all(|n| *n == 0)
-                && offer.available
-                && offer.backed_off_until.is_none_or(|until| until <= model.world.now)
-                && (offer.dedicated || !dedicated)
-                && (!offer.spot || self.guest.policy.spot)
-        };
+        let fits = |o: &&u32| self.fits(model, &list[**o as usize]);
         let sizes_count =
             of_pool.pricing.subscription.is_some() || of_pool.limits.vcpus.is_some() || of_pool.limits.memory.is_some();
         let mut offers: Vec<(u32, Option<i64>)> = Vec::new();

@@ -96,7 +96,7 @@ impl<'m, 'w> Ledger<'m, 'w> {
     }
 
     /// The place that a binding names; `None` where its pool is gone.
-    fn resolve(&self, guest: u32, bound: &Bound) -> Option<Place> {
+    pub(super) fn resolve(&self, guest: u32, bound: &Bound) -> Option<Place> {
         let pool = self.model.pool(&bound.pool)?;
         let host = bound.host.as_ref().and_then(|name| self.model.host(pool, name)).unwrap_or(NONE);
         let offer = match &self.model.world_pool(pool).capacity {

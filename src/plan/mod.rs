@@ -33,6 +33,7 @@ pub mod outcome;
 pub mod rehearsal;
 mod repair;
 pub mod request;
+pub mod retype;
 pub mod review;
 pub mod rule;
 mod search;

@@ -73,7 +73,7 @@ impl Ledger<'_, '_> {
         }
     }
 
-    fn limit_shortages(&self, guest: u32, place: Place, failures: &mut Vec<Failure>) {
+    pub(super) fn limit_shortages(&self, guest: u32, place: Place, failures: &mut Vec<Failure>) {
         let (limits, used) = (self.limits(place.pool), &self.pools[place.pool as usize]);
         let (vcpus, memory) = self.counted(guest, place.pool, place.offer);
         if let Some(most) = limits.guests.filter(|most| used.guests >= *most) {
@@ -91,7 +91,13 @@ impl Ledger<'_, '_> {
         }
     }
 
-    fn money_shortages(&self, class: &Class<'_>, place: Place, price: Option<i64>, failures: &mut Vec<Failure>) {
+    pub(super) fn money_shortages(
+        &self,
+        class: &Class<'_>,
+        place: Place,
+        price: Option<i64>,
+        failures: &mut Vec<Failure>,
+    ) {
         if !class.guest.powered_on {
             return;
         }

@@ -16,6 +16,7 @@ use super::{
     gather::{Picture, incarnation, valid_binding},
     moves::Chosen,
     remarks,
+    retype::{KEEPS, Retyped},
     status::{self, OwnStatus, Remarks},
 };
 use crate::{
@@ -44,6 +45,8 @@ enum Written {
     Reasons,
     Binding(Binding),
     Relocation(Relocation),
+    /// Another type, after these versions of the guest.
+    Type(Vec<String>, Binding),
 }
 
 /// Writes what was decided. A guest that changed meanwhile is left for the next round, which its change rings in. Returns
@@ -52,7 +55,7 @@ pub(super) async fn carry_out(
     scheduler: &Scheduler,
     picture: &Picture<'_>,
     plan: &Plan,
-    chosen: &Chosen,
+    (chosen, retyped): (&Chosen, &Retyped),
     remarks: &remarks::All,
     state: &mut State,
 ) -> Result<Option<Timestamp>, ApiError> {
@@ -65,6 +68,10 @@ pub(super) async fn carry_out(
     writes.extend(chosen.withdraw.iter().filter_map(|uid| {
         let guest = *picture.guests.get(uid)?;
         Some((uid.clone(), relocate(scheduler, guest, None).boxed()))
+    }));
+    writes.extend(retyped.bindings.iter().filter_map(|(uid, binding)| {
+        let guest = *picture.guests.get(uid)?;
+        Some((uid.clone(), retype(scheduler, guest, binding, now).boxed()))
     }));
     let busy: HashSet<String> = writes.iter().map(|(uid, _)| uid.clone()).collect();
     let news = remarks.news(picture, now, &busy);
@@ -81,6 +88,7 @@ pub(super) async fn carry_out(
             Ok(Written::Nothing) => {}
             Ok(Written::Reasons) => drop(state.told.insert(uid, now)),
             Ok(Written::Binding(binding)) => drop(state.assumed.bindings.insert(uid, binding)),
+            Ok(Written::Type(before, binding)) => drop(state.assumed.types.insert(uid, (before, binding))),
             Ok(Written::Relocation(relocation)) => drop(state.assumed.relocations.insert(uid, relocation)),
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => failed = Some(error),
@@ -185,6 +193,34 @@ async fn write_spec(api: &Api<Guest>, guest: &Guest, spec: &serde_json::Value) -
     apply::object(api, &name, manager::SCHEDULER, &manifest).await.map(drop)
 }
 
+/// Writes another type into the binding of the VM that there is, and what it was chosen for.
+async fn retype(
+    scheduler: &Scheduler,
+    guest: &Arc<Guest>,
+    binding: &Binding,
+    now: Timestamp,
+) -> Result<Written, ApiError> {
+    let api = api(scheduler, guest);
+    let name = binding.instance_type.as_deref().unwrap_or_default();
+    let size = guest.spec.template.size;
+    let mut before: Vec<String> = guest.resource_version().into_iter().collect();
+    if guest.spec.binding.as_ref().is_some_and(|old| old.instance_type == binding.instance_type) {
+        bind(&api, guest, binding).await?;
+        return Ok(Written::Type(before, binding.clone()));
+    }
+    let message =
+        format!("On {}, its type is to be {name}, for {} vCPU and {}", binding.pool, size.vcpus, size.memory.human());
+    let own = status::retyped(&guest.status.clone().unwrap_or_default(), &message, now);
+    // The words first: should we be cut off, the type is chosen again.
+    let current = apply::status(&api, &**guest, manager::SCHEDULER, &own).await?;
+    bind(&api, &current, binding).await?;
+    before.extend(current.resource_version());
+    info!(guest = guest.name_any(), pool = binding.pool, instance_type = name, "another type");
+    let news = News { warning: false, reason: "TypeChosen".to_owned(), action: "Place", note: message };
+    scheduler.herald.say(&**guest, news).await;
+    Ok(Written::Type(before, binding.clone()))
+}
+
 /// Writes a decision to move, or takes it back.
 async fn relocate(
     scheduler: &Scheduler,
@@ -228,7 +264,8 @@ async fn remark(
     apply::status(&api(scheduler, guest), &**guest, manager::SCHEDULER, &own).await?;
     let was_proposed = old.placement.as_ref().is_some_and(|placement| placement.proposal.is_some());
     if let (Some(Some(note)), false) = (remarks.proposal, was_proposed) {
-        let news = News { warning: false, reason: "MoveProposed".to_owned(), action: "Move", note };
+        let reason = if note.starts_with(KEEPS) { "TypeKept" } else { "MoveProposed" };
+        let news = News { warning: false, reason: reason.to_owned(), action: "Move", note };
         scheduler.herald.say(&**guest, news).await;
     }
     let was_compliant = condition::find(&old.conditions, Kind::Compliant).is_none();
@@ -245,6 +282,8 @@ fn api_binding(picture: &Picture<'_>, guest: &Guest, binding: &plan::Binding) ->
     Binding {
         incarnation: incarnation(guest),
         host,
+        // A VM that is adopted has the type that it has.
+        size: place.instance_type.is_some().then_some(guest.spec.template.size),
         instance_type: place.instance_type,
         pool: place.pool,
         zone: place.zone,

@@ -147,6 +147,7 @@ mod tests {
             incarnation: 1,
             host: None,
             instance_type: None,
+            size: None,
             zone: None,
             spot: false,
         };

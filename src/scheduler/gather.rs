@@ -35,6 +35,9 @@ pub struct Assumed {
     pub bindings: HashMap<String, Binding>,
     /// Decisions to move.
     pub relocations: HashMap<String, Relocation>,
+    /// Bindings that were changed for another type, each with the versions of the guest before it: when the watch shows another
+    /// one, it has brought the decision.
+    pub types: HashMap<String, (Vec<String>, Binding)>,
 }
 
 /// How many guests of a pool may be on the move at a time when the pool does not say.
@@ -164,7 +167,7 @@ pub fn picture<'g>(
 
 /// Drops what the watch has brought by now, and what is about guests that are gone.
 fn forget_what_is_seen(assumed: &mut Assumed, guests: &[Arc<Guest>]) {
-    if assumed.bindings.is_empty() && assumed.relocations.is_empty() {
+    if assumed.bindings.is_empty() && assumed.relocations.is_empty() && assumed.types.is_empty() {
         return;
     }
     let seen: HashMap<String, &Guest> =
@@ -172,6 +175,9 @@ fn forget_what_is_seen(assumed: &mut Assumed, guests: &[Arc<Guest>]) {
     assumed.bindings.retain(|uid, binding| {
         let incarnation = |guest: &&Guest| guest.spec.binding.as_ref().map_or(0, |binding| binding.incarnation);
         seen.get(uid).is_some_and(|guest| incarnation(guest) < binding.incarnation)
+    });
+    assumed.types.retain(|uid, (before, _)| {
+        seen.get(uid).and_then(|guest| guest.resource_version()).is_some_and(|version| before.contains(&version))
     });
     assumed.relocations.retain(|uid, relocation| {
         let older = |guest: &&Guest| {
@@ -194,7 +200,11 @@ fn currency(pools: &[&Arc<CloudPool>]) -> Option<Currency> {
 #[must_use]
 pub fn valid_binding<'a>(guest: &'a Guest, assumed: &'a Assumed) -> Option<&'a Binding> {
     let incarnation = incarnation(guest);
-    let assumed = guest.metadata.uid.as_ref().and_then(|uid| assumed.bindings.get(uid));
+    let assumed = guest
+        .metadata
+        .uid
+        .as_ref()
+        .and_then(|uid| assumed.types.get(uid).map(|(_, binding)| binding).or_else(|| assumed.bindings.get(uid)));
     assumed.or(guest.spec.binding.as_ref()).filter(|binding| binding.incarnation >= incarnation)
 }
 

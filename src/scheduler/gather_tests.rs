@@ -39,7 +39,15 @@ fn assumed_bindings(of: &[(&str, u32)]) -> Assumed {
 }
 
 fn binding(incarnation: u32) -> Binding {
-    Binding { pool: "xen".into(), incarnation, host: Some("b".into()), instance_type: None, zone: None, spot: false }
+    Binding {
+        pool: "xen".into(),
+        incarnation,
+        host: Some("b".into()),
+        instance_type: None,
+        size: None,
+        zone: None,
+        spot: false,
+    }
 }
 
 #[test]

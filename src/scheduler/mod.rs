@@ -12,6 +12,7 @@ pub mod moves;
 mod policy;
 pub mod pools;
 pub mod remarks;
+pub mod retype;
 pub mod status;
 #[cfg(test)]
 mod testing;
@@ -141,7 +142,11 @@ impl Scheduler {
         let began = Instant::now();
         let plan = plan::decide(&picture.world, &OPTIONS);
         let plan = adoption::added(plan, &guests, &pools, &namespaces, &state.assumed);
-        let chosen = moves::choose(&plan, &picture, &state.assumed, &mut state.reasons);
+        let mut chosen = moves::choose(&plan, &picture, &state.assumed, &mut state.reasons);
+        let retyped = retype::choose(&picture, &plan, &chosen, &state.assumed);
+        for (uid, why) in &retyped.kept {
+            chosen.proposals.entry(uid.clone()).or_insert_with(|| why.clone());
+        }
         let (review, review_at) = state.review(&picture.world);
         let remarks = remarks::All::new(&picture, &plan, &chosen, review.as_deref());
         debug!(
@@ -151,7 +156,7 @@ impl Scheduler {
             begun = chosen.begin.len(),
             "decided"
         );
-        let done = act::carry_out(self, &picture, &plan, &chosen, &remarks, state).await;
+        let done = act::carry_out(self, &picture, &plan, (&chosen, &retyped), &remarks, state).await;
         self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
         let again = done?;
         Ok([plan.wake_at, chosen.wake_at, review_at, again].into_iter().flatten().min())

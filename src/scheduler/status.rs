@@ -62,6 +62,19 @@ pub fn after(old: &GuestStatus, explanation: &Explanation, hourly: Option<Money>
     }
 }
 
+/// What to write of a guest for which another type was chosen.
+#[must_use]
+pub fn retyped(old: &GuestStatus, message: &str, now: Timestamp) -> OwnStatus {
+    let mut own = OwnStatus::of(old);
+    let said = own.placement.get_or_insert_default();
+    (said.message, said.proposal) = (message.to_owned(), None);
+    let claim = Claim::yes(Kind::Placed, Reason::Placed.to_string(), message);
+    let placed = condition::merge(&old.conditions, &[claim], None, now);
+    own.conditions.retain(|condition| condition.type_ != Kind::Placed.to_string());
+    own.conditions.extend(placed);
+    own
+}
+
 /// A millionth is more than enough for people, and what a share of running cost comes to has no end.
 fn shown(hourly: Money) -> Money {
     Money::new(hourly.amount.0.round_dp(6), hourly.currency)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{stack::Stack, truth::Truth};
 
-const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(90);
 const GIB: u64 = 1 << 30;
 
 /// A stack with a Xen pool in which every namespace may adopt VMs.
@@ -19,7 +19,7 @@ fn house() -> (Stack, Truth) {
     (stack, truth)
 }
 
-fn workload(name: &str, more: &Value) -> String {
+pub fn workload(name: &str, more: &Value) -> String {
     let mut all = json!({
         "apiVersion": "innkeeper.dev/v1alpha1", "kind": "VirtualWorkload",
         "metadata": { "name": name, "namespace": "default" },
@@ -41,24 +41,24 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn patch(stack: &Stack, name: &str, spec: &Value) {
+pub fn patch(stack: &Stack, name: &str, spec: &Value) {
     let patch = json!({ "spec": spec }).to_string();
     stack.kubectl(&["patch", "vw", name, "--type=merge", "-p", &patch]);
 }
 
-fn guest(stack: &Stack, name: &str) -> Option<Value> {
+pub fn guest(stack: &Stack, name: &str) -> Option<Value> {
     stack.guests().into_iter().find(|guest| guest["metadata"]["name"] == name)
 }
 
 /// The condition of a guest, if it speaks of the present spec.
-fn condition(guest: &Value, kind: &str) -> Option<(String, String)> {
+pub fn condition(guest: &Value, kind: &str) -> Option<(String, String)> {
     let current = guest["status"]["observedGeneration"] == guest["metadata"]["generation"];
     let all = guest["status"]["conditions"].as_array().filter(|_| current)?;
     let found = all.iter().find(|condition| condition["type"] == kind)?;
     Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
 }
 
-fn says(stack: &Stack, name: &str, kind: &str, status: &str, reason: &str) {
+pub fn says(stack: &Stack, name: &str, kind: &str, status: &str, reason: &str) {
     let said = (status.to_owned(), reason.to_owned());
     stack.until(&format!("{name} says {kind}={status} {reason}"), SOON, || {
         (condition(&guest(stack, name)?, kind)? == said).then_some(())
@@ -76,7 +76,7 @@ fn is(stack: &Stack, truth: &Truth, name: &str, power: &str) {
     });
 }
 
-fn now() -> String {
+pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

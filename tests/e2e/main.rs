@@ -15,6 +15,7 @@ mod moves;
 mod moves_many;
 mod plugin;
 mod refused;
+mod rented;
 mod rotation;
 mod soak;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]

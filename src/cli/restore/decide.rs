@@ -165,6 +165,7 @@ fn claim(
         incarnation: key.incarnation,
         host: found.host.clone(),
         instance_type: found.vm.instance_type.clone(),
+        size: None,
         zone: None,
         spot: false,
     };
