@@ -10,7 +10,9 @@ GET    /innkeeper/settings           {"delay", "hide", "forget", "cooldown"} in 
 POST   /innkeeper/settings           some of them
 POST   /innkeeper/denied             ["StopInstances", ...]: actions that nobody may use, in place of those before
 POST   /innkeeper/deaf               "i-...": this instance stops only when it is forced
+POST   /innkeeper/warn               "i-...": the spot instance is marked for termination
 POST   /innkeeper/interrupt          "i-...": the spot instance is taken back
+POST   /innkeeper/apart              "token": the instances of this launch become the VMs of a guest each
 POST   /innkeeper/reset              an empty account, as after the start; settings stay
 """
 
@@ -21,8 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from .crowd import apart
 from .faults import Fault
 from .lifecycle import LIFECYCLE, interrupt
+from .spot import warn
 from .world import WORLD
 
 
@@ -45,7 +49,9 @@ class Admin:
             ("POST", "settings"): self._change_settings,
             ("POST", "denied"): self._deny,
             ("POST", "deaf"): lambda _query, body: WORLD.deaf.add(json.loads(body)),
+            ("POST", "warn"): lambda _query, body: warn(json.loads(body)),
             ("POST", "interrupt"): lambda _query, body: interrupt(json.loads(body)),
+            ("POST", "apart"): lambda _query, body: apart(json.loads(body)),
             ("POST", "reset"): lambda _query, _body: self._clear(),
         }
 

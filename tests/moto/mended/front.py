@@ -17,6 +17,7 @@ from .admin import Admin, BadRequest
 from .errors import MESSAGES, Injected, error_xml, status_of
 from .faults import Fault
 from .lifecycle import LIFECYCLE
+from .remember import remember, remembered
 from .sigv4 import Credentials, Signed, accepts
 from .world import WORLD
 
@@ -73,7 +74,11 @@ class Front:
         try:
             with WORLD.lock:
                 LIFECYCLE.settle()
-            with contextlib.nullcontext() if action.startswith(_READING) else WORLD.lock:
+            if not fault and (known := remembered(environ, action)):
+                start_response(*known[1])
+                return [known[0]]
+            version = WORLD.version
+            with contextlib.nullcontext() if action.startswith(_READING) else WORLD.changing():
                 answer = self._collect(environ, began)
         except Injected as fault_in_moto:
             return _refuse(start_response, fault_in_moto.code, fault_in_moto.message)
@@ -88,6 +93,7 @@ class Front:
         if action in ("TerminateInstances", "StopInstances", "StartInstances") and began[0][0].startswith("200"):
             form = dict(parse_qsl(environ["wsgi.input"].getvalue().decode()))
             WORLD.journal.note(action, instances=[v for k, v in form.items() if k.startswith("InstanceId.")])
+        remember(environ, action, version, answer, began[0])
         start_response(*began[0])
         return [answer]
 
@@ -105,7 +111,8 @@ class Front:
     def _administer(self, environ: Environ, start_response: StartResponse, name: str, body: bytes) -> Iterable[bytes]:
         try:
             query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
-            status, answer = "200 OK", self._admin.answer(environ["REQUEST_METHOD"], name, query, body)
+            with contextlib.nullcontext() if environ["REQUEST_METHOD"] == "GET" else WORLD.changing():
+                status, answer = "200 OK", self._admin.answer(environ["REQUEST_METHOD"], name, query, body)
         except BadRequest as error:
             status, answer = "400 Bad Request", {"error": str(error)}
         data = json.dumps(answer).encode() + b"\n"

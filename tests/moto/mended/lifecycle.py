@@ -64,14 +64,18 @@ class Lifecycle:
         while ready := [due for due in self._due if due.at <= now]:
             due = min(ready, key=lambda each: each.at)
             self._due.remove(due)
-            if due.to == GONE:
-                forget(due.instance)
-                continue
-            if due.act:
-                due.act(due.instance)
-            self._enter(due.instance, due.to, due.at)
-            if due.to == TERMINATED:
-                self._due.append(Due(due.at + WORLD.settings.forget, due.instance, GONE, None))
+            with WORLD.changing():
+                self._carry_out(due)
+
+    def _carry_out(self, due: Due) -> None:
+        if due.to == GONE:
+            forget(due.instance)
+            return
+        if due.act:
+            due.act(due.instance)
+        self._enter(due.instance, due.to, due.at)
+        if due.to == TERMINATED:
+            self._due.append(Due(due.at + WORLD.settings.forget, due.instance, GONE, None))
 
     def clear(self) -> None:
         """Drops all transitions."""

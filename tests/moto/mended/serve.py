@@ -20,7 +20,7 @@ from moto.ec2.models.amis import Ami
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import launch, lifecycle, visibility, volumes
+from . import launch, lifecycle, spot, visibility, volumes
 from .admin import Admin
 from .front import Front
 from .sigv4 import Credentials
@@ -34,6 +34,7 @@ def install() -> None:
     lifecycle.install()
     launch.install()
     volumes.install()
+    spot.install()
 
 
 def add_images(region: str, images: list[str]) -> None:

@@ -27,6 +27,7 @@ _FILTERS = {"client-token": "client_token", "instance-lifecycle": "lifecycle", "
 def hide(instance: Instance) -> None:
     """Makes a fresh instance unknown to other calls for as long as the settings say."""
     instance.shown_from = time.time() + WORLD.settings.hide  # type: ignore[attr-defined]
+    WORLD.hidden_until = max(WORLD.hidden_until, instance.shown_from)  # type: ignore[attr-defined]
 
 
 def _all_reservations(self: InstanceBackend, filters: Any = None) -> list[Reservation]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 from .faults import Faults
 from .journal import Journal
@@ -22,8 +25,24 @@ class World:
         self.tokens = Tokens()
         self.denied: set[str] = set()
         """Actions that the caller may not use."""
+        self.version = 0
+        """Goes up with whatever may change what Describe answers."""
+        self.answers: dict[str, tuple[int, bytes, tuple[Any, ...]]] = {}
+        """What DescribeInstances answered last to each question, at which version."""
+        self.hidden_until = 0.0
+        """When the last instance that Describe does not know yet becomes known."""
         self.deaf: set[str] = set()
         """Instances whose system does not react to being asked to shut down."""
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around whatever changes something. An answer that is read meanwhile is of no version that lasts."""
+        with self.lock:
+            self.version += 1
+            try:
+                yield
+            finally:
+                self.version += 1
 
     def clear(self) -> None:
         """Forgets all but the settings."""
@@ -32,6 +51,8 @@ class World:
         self.tokens.clear()
         self.denied.clear()
         self.deaf.clear()
+        self.answers.clear()
+        self.version += 1
 
 
 WORLD = World()

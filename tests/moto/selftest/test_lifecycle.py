@@ -63,6 +63,34 @@ class Lifecycle(EndpointTest):
         self.assertEqual(found["InstanceType"], "t3.small")
 
 
+class Spot(EndpointTest):
+    def test_a_spot_instance_is_announced_before_it_is_taken_back(self) -> None:
+        market = {"MarketType": "spot"}
+        first, other = [self.run_instances(InstanceMarketOptions=market)[0]["InstanceId"] for _ in range(2)]
+        self.run_instances()
+
+        def codes(*filters: tuple[str, str]) -> dict[str, str]:
+            asked = [{"Name": name, "Values": [value]} for name, value in filters]
+            found = self.ec2.describe_spot_instance_requests(Filters=asked)["SpotInstanceRequests"]
+            return {each["InstanceId"]: each["Status"]["Code"] for each in found}
+
+        self.assertEqual(codes(), {first: "fulfilled", other: "fulfilled"})
+        marked = (("state", "active"), ("status-code", "marked-for-termination"))
+        self.assertEqual(codes(*marked), {})
+        self.admin("POST", "warn", first)
+        self.assertEqual(codes(*marked), {first: "marked-for-termination"})
+        self.becomes(first, "running")
+        self.admin("POST", "interrupt", first)
+        self.becomes(first, "terminated")
+        self.assertEqual(codes(*marked), {})
+        self.assertEqual(codes(("instance-id", first)), {first: "instance-terminated-no-capacity"})
+
+    def test_many_are_listed_in_pages(self) -> None:
+        self.run_instances(InstanceMarketOptions={"MarketType": "spot"}, MinCount=7, MaxCount=7)
+        pages = self.ec2.get_paginator("describe_spot_instance_requests").paginate(MaxResults=5)
+        self.assertEqual([len(page["SpotInstanceRequests"]) for page in pages], [5, 2])
+
+
 class Visibility(EndpointTest):
     def test_a_fresh_instance_is_hidden_for_a_while(self) -> None:
         self.admin("POST", "settings", {"hide": 1.0})
