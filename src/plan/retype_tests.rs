@@ -49,7 +49,7 @@ fn the_cheapest_that_fits_in_the_same_zone_and_stock() {
     for (size, bound, expected) in [
         (sized(2, "4Gi"), "small", "large"),
         (sized(8, "4Gi"), "small", "huge"),
-        (sized(1, "1Gi"), "huge", "small"),
+        (sized(1, "1Gi"), "huge", "alike"),
         // What it has is kept where it is as cheap.
         (sized(2, "2Gi"), "small", "small"),
         (sized(2, "2Gi"), "alike", "alike"),
