@@ -86,7 +86,7 @@ fn another_size_is_another_type_for_the_same_vm() {
     patch(&stack, "web", &size(1, "1Gi"));
     let smaller = Some((id, "t3.small".to_owned(), InstanceStateName::Stopped));
     stack.until("it is smaller", SOON, || (instance(&truth) == smaller).then_some(()));
-    assert_eq!(truth.calls()["RunInstances"], 1);
+    assert_eq!(truth.launches(), 1);
     // Nobody else may change where it lives.
     let foreign = json!({ "spec": { "binding": { "zone": "eu-west-1b" } } }).to_string();
     let refused = stack.try_kubectl(&["patch", "guest", "web-0", "--type=merge", "-p", &foreign]);

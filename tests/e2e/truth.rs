@@ -105,6 +105,11 @@ impl Truth {
         xapi.into_iter().chain(ec2).collect()
     }
 
+    /// Launches at EC2 so far. Requests that only ask whether they are permitted are none.
+    pub fn launches(&self) -> usize {
+        self.read(format!("{}/innkeeper/history?kind=RunInstances", self.moto)).as_array().unwrap().len()
+    }
+
     /// Who made the calls with effects at each provider, in order: epoch and name of the leader.
     pub fn callers(&self) -> [Vec<(u32, String)>; 2] {
         let parse = |call: &Value| {
