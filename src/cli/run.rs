@@ -11,13 +11,17 @@ use clap::{ArgAction, Args, ValueEnum};
 use snafu::{ResultExt, Snafu};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     operator::{self, Election, OperatorError, Options},
     runtime::{
         client::{self, ClientError},
         lease::{LeaseName, decide::Timing},
+        trace::{self, TraceError, Traces},
     },
 };
 
@@ -55,6 +59,9 @@ pub struct RunArgs {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "INNKEEPER_LOG_FORMAT")]
     log_format: LogFormat,
+    /// A collector that takes traces by OTLP over HTTP, such as http://collector:4318; left out: none are made
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
+    otlp_endpoint: Option<String>,
 }
 
 /// How log lines are written.
@@ -81,6 +88,12 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Traces cannot be sent.
+    #[snafu(transparent)]
+    Trace {
+        /// Why.
+        source: TraceError,
+    },
     /// There is no connection to a cluster.
     #[snafu(transparent)]
     Connect {
@@ -97,8 +110,15 @@ pub enum RunError {
 
 /// Runs the operator until SIGTERM or SIGINT.
 pub fn run(args: RunArgs) -> Result<(), RunError> {
-    log(&args.log_filter, args.log_format);
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context(StartRuntimeSnafu)?.block_on(operate(args))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context(StartRuntimeSnafu)?;
+    let handle = runtime.handle();
+    let traces = args.otlp_endpoint.as_deref().map(|to| Traces::to(to, handle.clone())).transpose()?;
+    log(&args.log_filter, args.log_format, traces.as_ref());
+    let ended = runtime.block_on(operate(args));
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    ended
 }
 
 async fn operate(args: RunArgs) -> Result<(), RunError> {
@@ -113,6 +133,7 @@ async fn operate(args: RunArgs) -> Result<(), RunError> {
         cluster_id,
         log_filter: _,
         log_format: _,
+        otlp_endpoint: _,
     } = args;
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context(ListenForSignalsSnafu)?;
@@ -136,13 +157,25 @@ fn filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn log(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::new(filter);
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => lines.init(),
-        // One object a line, with the fields of the run that it belongs to under "span".
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+/// A collector's URL, without the path that OTLP has for traces.
+fn collector(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => Ok(text.to_owned()),
+        _ => Err("it begins with neither http:// nor https://".to_owned()),
     }
+}
+
+fn log(filter: &str, format: LogFormat, traces: Option<&Traces>) {
+    let filter = EnvFilter::new(format!("{filter},{}=off", trace::CALLS));
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        // One object a line, with the fields of the run that it belongs to under "span".
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    // Not of HTTP itself: to send a trace would make another.
+    let ours = Targets::new().with_target("innkeeper", Level::INFO);
+    let spans = traces.map(|traces| traces.layer().with_filter(ours));
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).init();
 }

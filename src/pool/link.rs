@@ -10,7 +10,7 @@ use std::{
 use futures::StreamExt as _;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use tokio::{sync::Mutex, task::JoinHandle};
-use tracing::info;
+use tracing::{Instrument as _, info};
 
 use super::{
     connect::{self, Catalogue, Connection, Secrets},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{CloudPool, Guest, cloud_pool::ProviderSpec},
     provider::{Change, Entry, ErrorKind, Observed, Observer, Owner, Provider, Registry},
-    runtime::queue::Nudge,
+    runtime::{queue::Nudge, trace},
 };
 
 /// Told of a pool when its connection opened or everything there may have changed.
@@ -116,10 +116,11 @@ impl Links {
         if let Some(trouble) = self.recently_refused(pool, &made_from).await {
             return Err(self.failed(pool, known.is_some(), trouble));
         }
-        let began = Instant::now();
-        let connected = connect::connect(spec, &connection).await;
+        let (began, span) = (Instant::now(), trace::provider_call("connect", pool));
+        let connected = connect::connect(spec, &connection).instrument(span.clone()).await;
         let outcome = connected.as_ref().map_or_else(|trouble| trouble.kind.reason(), |_| "ok");
         self.observer.metrics.called(pool, "connect", outcome, began.elapsed());
+        trace::ends(&span, outcome);
         let provider: Arc<dyn Provider> = match connected {
             Ok(provider) => Arc::new(Observed::new(provider, pool, self.observer.clone())),
             Err(trouble) => {

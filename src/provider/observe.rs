@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream::BoxStream};
+use tracing::Instrument as _;
 
 use super::{
     Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside,
@@ -17,6 +18,7 @@ use super::{
 use crate::runtime::{
     lease::{Mandate, NotLeading},
     metrics::Metrics,
+    trace,
 };
 
 /// Every operation, as it is named in metrics.
@@ -74,10 +76,11 @@ impl Observed {
     }
 
     async fn measured<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let began = Instant::now();
-        let answer = call.await;
+        let (began, span) = (Instant::now(), trace::provider_call(operation, &self.pool));
+        let answer = call.instrument(span.clone()).await;
         let outcome = answer.as_ref().map_or_else(|error| error.kind.reason(), |_| "ok");
         self.observer.metrics.called(&self.pool, operation, outcome, began.elapsed());
+        trace::ends(&span, outcome);
         answer
     }
 

@@ -23,13 +23,14 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use super::{
     backoff::{Failures, delay},
     chain,
     metrics::Metrics,
     queue::{Queue, Waiting},
+    trace,
     watchdog::{Limit, Watchdog, Watched},
 };
 
@@ -73,11 +74,15 @@ pub async fn run<K, C, F, E>(
         let (key, failures) = (ObjectRef::from_obj(&*object), Arc::clone(&seen));
         let under_way = UnderWay::begin(&this, &key, &waiting, &running);
         // So that all that one run says can be told from the rest.
-        let span = info_span!("reconcile", controller = name, object = %key, trace_id = %trace_id());
+        let span = trace::run(name, &key);
+        let this_run = span.clone();
         let run = reconcile(object, context);
         async move {
             let result = run.await;
             under_way.ends(if result.is_ok() { "done" } else { "failed" });
+            if let Err(error) = &result {
+                trace::failed(&this_run, chain(error));
+            }
             result.inspect(|_| failures.succeeded(&key))
         }
         .instrument(span)
@@ -101,11 +106,6 @@ pub async fn run<K, C, F, E>(
             futures::future::ready(())
         })
         .await;
-}
-
-/// A number for all that one run does, as W3C's trace context has it.
-fn trace_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 /// One run; counted when it ends, however it ends.

@@ -10,8 +10,9 @@ use http::{Method, Request, Response};
 use kube::{Client, client::Body};
 use std::sync::Arc;
 use tower_service::Service;
+use tracing::Instrument as _;
 
-use super::{lease::Mandate, metrics::Metrics};
+use super::{lease::Mandate, metrics::Metrics, trace};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -53,14 +54,24 @@ impl Service<Request<Body>> for Gate {
         }
         let (verb, resource) = (verb(&request), resource(request.uri().path()));
         let (metrics, began) = (Arc::clone(&self.metrics), Instant::now());
-        let client = self.inner.clone();
+        let (client, span) = (self.inner.clone(), trace::api_request(verb, &resource));
         async move {
-            let answer = client.send(request).await;
+            let answer = client.send(request).instrument(span.clone()).await;
             let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            trace::ends(&span, &outcome(code));
             metrics.requested(verb, resource, code, began.elapsed());
             answer.map_err(Into::into)
         }
         .boxed()
+    }
+}
+
+/// The answer in a trace.
+fn outcome(code: Option<u16>) -> String {
+    match code {
+        Some(..400) => "ok".to_owned(),
+        Some(code) => code.to_string(),
+        None => "no answer".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod lease;
 pub mod metrics;
 pub mod queue;
+pub mod trace;
 pub mod watch;
 pub mod watchdog;
 

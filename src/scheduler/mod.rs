@@ -29,7 +29,7 @@ use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector
 use pools::Namespaces;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use crate::{
     api::{CloudPool, Guest},
@@ -38,6 +38,7 @@ use crate::{
         backoff, chain,
         events::Herald,
         metrics::Metrics,
+        trace,
         watchdog::{Limit, Watchdog},
     },
 };
@@ -105,7 +106,8 @@ impl Scheduler {
         let mut failures = 0;
         loop {
             let watched = self.watchdog.watch("scheduler", ROUND);
-            let round = self.round(&mut state).await;
+            let span = trace::run("scheduler", &"all guests");
+            let round = self.round(&mut state).instrument(span.clone()).await;
             drop(watched);
             let wake = match round {
                 Ok(wake_at) => {
@@ -117,6 +119,7 @@ impl Scheduler {
                 }
                 Err(error) => {
                     failures += 1;
+                    trace::failed(&span, chain(&error));
                     warn!(error = chain(&error), "a round of placement failed");
                     Some(backoff::delay(failures, rand::random()))
                 }

@@ -156,6 +156,14 @@ class Chosen(unittest.TestCase):
         env = {each["name"]: each.get("value") for each in container["env"]}
         self.assertLessEqual({"RUST_LOG": "debug", "AWS_REGION": "eu-west-1"}.items(), env.items())
 
+    def test_traces(self) -> None:
+        self.assertNotIn("OTEL_EXPORTER_OTLP_ENDPOINT", [each["name"] for each in Manifests().container()["env"]])
+        urls = {"http://collector.monitoring:4318": 4318, "https://collector/otlp": 443, "http://collector": 80, "http://[::1]:99": 99}
+        for url, port in urls.items():
+            made = Manifests({"operator": {"otlpEndpoint": url}})
+            self.assertIn({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": url}, made.container()["env"])
+            self.assertIn({"ports": [{"port": port, "protocol": "TCP"}]}, made.one("NetworkPolicy")["spec"]["egress"])
+
     def test_where_it_runs(self) -> None:
         pod = Manifests({
             "priorityClassName": "high", "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}],
@@ -199,6 +207,7 @@ class Refusals(unittest.TestCase):
         ({"replicas": "two"}, "at '/replicas': got string, want integer"),
         ({"replicas": 9}, "at '/replicas': maximum"),
         ({"operator": {"guestsAtOnce": 0}}, "minimum: got 0, want 1"),
+        ({"operator": {"otlpEndpoint": "collector:4318"}}, "at '/operator/otlpEndpoint'"),
         ({"operator": {"logFormat": "xml"}}, "value must be one of 'json', 'text'"),
         ({"runAsUser": 0}, "at '/runAsUser': minimum"),
         ({"image": {"repository": "x", "digest": "latest"}}, "does not match pattern"),

@@ -20,5 +20,6 @@ mod rotation;
 mod soak;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod stack;
+mod traces;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod truth;
