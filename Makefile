@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos bench-scale test-chart test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test chaos bench-scale test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ test: ## Run all tests, with the formatter and the linter
 
 test-chart: ## Lint the Helm chart, test its templates, and install it on a real API server
 	@scripts/test-chart.sh
+
+test-leaders: ## Kill the leader of two replicas thirty times while guests are made; KILLS=6 for fewer
+	@scripts/test-leaders.sh
 
 test-gitops: ## Apply ten commits of a Git repository over and over, as Flux does; compare conditions with kstatus
 	@scripts/test-gitops.sh

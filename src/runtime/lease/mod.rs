@@ -22,6 +22,9 @@ use tracing::{debug, info, warn};
 use super::{ApiError, call_within, chain};
 use decide::{Decision, Moment, Sight, Timing};
 
+/// How often giving the Lease back is tried.
+const GIVING_BACK: u8 = 3;
+
 /// Where the Lease is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseName {
@@ -128,13 +131,28 @@ impl Candidate {
     /// Gives the Lease back, so that the next leader need not wait for its end. What is under way must have ended.
     pub async fn release(&mut self) {
         self.mandate.revoke();
-        let Some(mut lease) = self.lease.take().filter(|_| self.valid_until.take().is_some()) else { return };
-        object::give_back(&mut lease, Timestamp::now());
-        match self.call("give the lease back", self.api.replace(&self.name, &PostParams::default(), &lease)).await {
-            Ok(_) => info!("gave the lease back"),
-            // The next leader waits for its end.
-            Err(error) => warn!(error = chain(&error), "the lease was not given back"),
+        if self.valid_until.take().is_none() {
+            return;
         }
+        for _ in 0..GIVING_BACK {
+            let Some(mut lease) = self.lease.clone() else { return };
+            object::give_back(&mut lease, Timestamp::now());
+            match self.call("give the lease back", self.api.replace(&self.name, &PostParams::default(), &lease)).await {
+                Ok(_) => {
+                    info!("gave the lease back");
+                    return;
+                }
+                Err(error) => warn!(error = chain(&error), "the lease was not given back"),
+            }
+            // A renewal that was cut off may have landed: then it is ours in another form than we know.
+            if let Err(error) = self.look().await {
+                warn!(error = chain(&error), "it is not known who holds the lease");
+            }
+            if self.holder().is_none_or(|holder| holder != self.mandate.holder()) {
+                return;
+            }
+        }
+        // The next leader waits for its end.
     }
 
     /// Who leads as far as is known.
@@ -202,3 +220,6 @@ pub fn identity() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{}_{}", pod.unwrap_or_else(host), random.get(..8).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;
