@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cluster.process import Process, until
+from cluster.process import Process, http, until
 from cluster.stack import NAMESPACE, SOON, Stack, condition
 
 from . import audit
@@ -19,7 +19,9 @@ from .chart import CHART, ROOT
 
 ACCOUNT = "innkeeper"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-VALUES = ("--namespace", NAMESPACE, "--set", "image.repository=registry.example.com/innkeeper")
+FIRST_BOOT = {"metadata": {"name": "first-boot", "namespace": "default"}, "stringData": {"user": "#cloud-config\n{}\n"}}
+VALUES = ("--namespace", NAMESPACE, "--set", "image.repository=registry.example.com/innkeeper",
+          "--set", "rbac.secrets[0].namespace=default", "--set", "rbac.secrets[0].names={first-boot}")  # fmt: skip
 
 
 def older_chart(folder: Path) -> Path:
@@ -38,9 +40,9 @@ def spec_of(kind: dict[str, Any]) -> Any:
     return kind["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
 
 
-def environment(container: dict[str, Any]) -> dict[str, str]:
+def environment(container: dict[str, Any], pod: str) -> dict[str, str]:
     """A container's environment as a kubelet makes it."""
-    fields = {"metadata.name": "innkeeper-of-the-test", "metadata.namespace": NAMESPACE}
+    fields = {"metadata.name": pod, "metadata.namespace": NAMESPACE}
     return {
         each["name"]: each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
         for each in container.get("env", [])
@@ -51,6 +53,7 @@ class Cluster(unittest.TestCase):
     """One installation from its first day to its last."""
 
     stack: Stack
+    pods = 0
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -63,15 +66,44 @@ class Cluster(unittest.TestCase):
         cls.stack.__enter__()
         cls.addClassCleanup(cls.stack.__exit__)
 
-    def operator(self) -> Process:
-        """The operator as the Deployment runs it."""
-        deployment = self.stack.get("deployment", "innkeeper", "-n", NAMESPACE)
-        pod = deployment["spec"]["template"]["spec"]
+    def start(self) -> None:
+        """The operator as the Deployment runs it: so many replicas, beside each other."""
+        replicas = self.stack.get("deployment", "innkeeper", "-n", NAMESPACE)["spec"]["replicas"]
+        self.assertEqual(replicas, 2)
+        self.replicas = [self.replica() for _ in range(replicas)]
+
+    def replica(self) -> tuple[Process, str]:
+        """One of them, and where it answers."""
+        pod = self.stack.get("deployment", "innkeeper", "-n", NAMESPACE)["spec"]["template"]["spec"]
         self.assertEqual(pod["serviceAccountName"], ACCOUNT)
         (container,) = pod["containers"]
-        self.container = container
-        kubeconfig = self.stack.token_kubeconfig(ACCOUNT)
-        return self.stack.operator(container["args"], environment(container), kubeconfig)
+        self.pods += 1
+        name, kubeconfig = f"innkeeper-{self.pods}", self.stack.token_kubeconfig(ACCOUNT)
+        process = self.stack.operator(container["args"], environment(container, name), kubeconfig, f"operator-{self.pods}")
+        return process, self.stack.address
+
+    def replace(self) -> None:
+        """New pods for old, one at a time, as a Deployment does it."""
+        for old, _ in list(self.replicas):
+            self.replicas = [*self.replicas[1:], self.replica()]
+            self.assertEqual(old.stop(), 0)
+            self.one_leads()
+
+    def stop(self) -> None:
+        """No replica is left."""
+        for process, _ in self.replicas:
+            self.assertEqual(process.stop(), 0)
+
+    def one_leads(self) -> None:
+        """All are ready, and one of them leads."""
+
+        def said() -> bool:
+            answers = [http(f"{address}/readyz?verbose") or "" for _, address in self.replicas]
+            leading, waiting = (sum(words in each for each in answers) for words in (" leads, epoch ", " is standing by"))
+            self.assertLessEqual(leading, 1, answers)
+            return leading == 1 and leading + waiting == len(answers)
+
+        until("one replica leads and the others stand by", SOON, said, self.stack.say)
 
     def knows_fenced(self) -> bool:
         """Whether the kind in the cluster is the new one."""
@@ -84,15 +116,17 @@ class Cluster(unittest.TestCase):
         stack.helm("install", "innkeeper", str(older), *VALUES)
         stack.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         self.assertFalse(self.knows_fenced())
-        operator = self.operator()
+        self.start()
+        self.one_leads()
         self.main_job()
+        self.first_boot()
+        self.one_leads()
         before = stack.running()
 
         # An upgrade brings the new kinds and changes no VM; and back.
         stack.helm("upgrade", "innkeeper", str(CHART), *VALUES)
         self.assertTrue(self.knows_fenced())
-        operator.stop()
-        operator = self.operator()
+        self.replace()
         stack.wait_for_guests(6)
         self.assertEqual(stack.running(), before)
         stack.helm("rollback", "innkeeper", "1", "--namespace", NAMESPACE)
@@ -103,16 +137,16 @@ class Cluster(unittest.TestCase):
         self.tenants()
 
         # Helm deletes the Deployment first: by the time that the roles go, no operator runs.
-        operator.stop()
+        self.stop()
         said = stack.helm("uninstall", "innkeeper", "--namespace", NAMESPACE)
         self.uninstalled(said, before)
         # Installed again, it goes on where it was.
         stack.helm("install", "innkeeper", str(CHART), *VALUES)
-        operator = self.operator()
+        self.start()
         stack.wait_for_guests(6)
         self.assertEqual(stack.running(), before)
         self.leave()
-        operator.stop()
+        self.stop()
         self.rights()
 
     def main_job(self) -> None:
@@ -129,6 +163,19 @@ class Cluster(unittest.TestCase):
         stack.kubectl("scale", "vw/web", "--replicas=6")
         stack.wait_for_guests(6)
         self.assertEqual(len(stack.running()), 6)
+
+    def first_boot(self) -> None:
+        """A guest whose first boot data are in a Secret of its own namespace, which `rbac.secrets` lists."""
+        stack = self.stack
+        stack.apply({"apiVersion": "v1", "kind": "Secret", **FIRST_BOOT})
+        (web,) = stack.examples("03-web")
+        web["metadata"]["name"] = "booted"
+        web["spec"]["replicas"] = 1
+        web["spec"]["template"]["cloudInit"] = {"userDataSecretRef": {"name": "first-boot", "key": "user"}}
+        stack.apply(web)
+        self.assertIn("booted-0", [guest["metadata"]["name"] for guest in stack.wait_for_guests(7)])
+        stack.kubectl("delete", "vw", "booted", "--timeout=60s")
+        stack.wait_for_guests(6)
 
     def tenants(self) -> None:
         """The cluster's own roles let people at workloads, and not at pools, bindings or credentials."""
@@ -159,6 +206,7 @@ class Cluster(unittest.TestCase):
         for user in ("view", "edit", "admin"):
             self.assertFalse(may(user, "get", "secrets", "-n", NAMESPACE), user)
         self.assertFalse(may(USER, "get", "secrets", "-n", "default"), "the operator reads Secrets where it was allowed")
+        self.assertTrue(may(USER, "get", "secrets/first-boot", "-n", "default"))
 
     def uninstalled(self, said: str, before: set[str]) -> None:
         """Nothing is lost, and helm says what it left."""
