@@ -18,7 +18,7 @@ test-chart: ## Lint the Helm chart, test its templates, and install it on a real
 test-leaders: ## Kill the leader of two replicas thirty times while guests are made; KILLS=6 for fewer
 	@scripts/test-leaders.sh
 
-test-gitops: ## Apply ten commits of a Git repository over and over, as Flux does; compare conditions with kstatus
+test-gitops: ## Have Flux's kustomize-controller apply ten commits of a Git repository; compare conditions with kstatus
 	@scripts/test-gitops.sh
 
 test-image: ## Build the image from the local binary and run it without any rights
@@ -49,7 +49,7 @@ lint: ## Run the linter alone
 
 fmt: ## Format all sources
 	@cargo fmt --all
-	@gofmt -w tests/controlplane tests/gitops/engine
+	@gofmt -w tests/controlplane tests/gitops/flux
 
 clean: ## Remove all that was built and fetched; the next run begins cold
 	@scripts/clean.sh

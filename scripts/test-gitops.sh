@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Tests the kinds with GitOps tools: kstatus and Argo CD's health check over every state, and a Git repository that is
-# applied over and over by Flux's library.
+# Tests the kinds with GitOps tools: kstatus and Argo CD's health check over every state, and a Git repository that Flux's
+# kustomize-controller applies over and over.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 "$ROOT/scripts/setup.sh"
-"$ROOT/scripts/gitops-engine.sh" >/dev/null
+"$ROOT/scripts/flux.sh" >/dev/null
 INNKEEPER_PROGRAMS=$("$ROOT/scripts/build.sh")
 export INNKEEPER_PROGRAMS INNKEEPER_CACHE=$CACHE PYTHONDONTWRITEBYTECODE=1
 cd "$ROOT/tests"

@@ -59,7 +59,7 @@ step() {
 python_tests() { (cd "$ROOT/tests/moto" && PYTHONDONTWRITEBYTECODE=1 "$CACHE/venv/bin/python" -m unittest discover -s selftest -t .); }
 go_format() {
   local unformatted
-  unformatted=$(gofmt -l "$ROOT/tests/controlplane" "$ROOT/tests/gitops/engine")
+  unformatted=$(gofmt -l "$ROOT/tests/controlplane" "$ROOT/tests/gitops/flux")
   [ -z "$unformatted" ] || { say "not formatted (make fmt): $unformatted"; return 1; }
 }
 

@@ -11,7 +11,7 @@ import yaml
 
 from cluster.stack import CACHE, ROOT
 
-ENGINE = CACHE / "bin/gitops-engine"
+KSTATUS = CACHE / "bin/flux/kstatus"
 LUA = ROOT / "charts/innkeeper/extras/argocd/health.lua"
 # Argo CD's interpreter speaks Lua 5.1, and gives a script the object as the global `obj`.
 HARNESS = 'obj = {0}\nlocal health = dofile("{1}")\nprint(health.status .. "\\n" .. (health.message or ""))\n'
@@ -20,7 +20,7 @@ HARNESS = 'obj = {0}\nlocal health = dofile("{1}")\nprint(health.status .. "\\n"
 def kstatus(*objects: dict[str, Any]) -> list[str]:
     """One word for each: Current, InProgress, Failed, Terminating."""
     text = yaml.safe_dump_all(objects)
-    done = subprocess.run([str(ENGINE), "status"], input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run([str(KSTATUS)], input=text, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
