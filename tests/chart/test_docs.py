@@ -14,9 +14,22 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
          *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]  # fmt: skip
 
 
-# Values of conditions, and what an Event says was done; its reason says why.
-NO_REASONS = {"True", "False", "Unknown", "Adopt", "Amend", "Create", "Delete", "Migrate", "Move", "Observe", "Place", "Release",
-              "Renew", "Start", "Stop", "Suspend"}  # fmt: skip
+# Values of conditions; what an Event says was done, its reason says why; and what stands in plans only.
+NO_REASONS = {"ToBeMoved", "CannotLeave", "True", "False", "Unknown", "Adopt", "Amend", "Create", "Delete", "Migrate", "Move",
+              "Observe", "Place", "Release", "Renew", "Start", "Stop", "Suspend"}  # fmt: skip
+
+
+# Enums whose variants are written by their names.
+ENUMS = (("src/provider/error.rs", "ErrorKind"), ("src/plan/outcome.rs", "Reason"))
+
+
+def variants(file: str, name: str) -> set[str]:
+    """The variants of an enum, which are written by their names."""
+    found = re.search(rf"pub enum {name} \{{(.*?)^\}}", (ROOT / file).read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{file} has no enum {name}"
+    named = set(re.findall(r"^    ([A-Z]\w+),$", found[1], re.MULTILINE))
+    assert named, f"{file}: {name} is empty"
+    return named
 
 
 def without_tests(text: str) -> str:
@@ -33,8 +46,8 @@ def words() -> dict[str, str]:
                 for word in re.findall(r'"([A-Z][a-z]+(?:[A-Z][a-z]+)*)"', without_tests(file.read_text())):
                     if not word.endswith("Exceeded"):  # EC2's own codes
                         found[word] = str(file.relative_to(ROOT))
-    kinds = without_tests((ROOT / "src/provider/error.rs").read_text())
-    found |= {word: "src/provider/error.rs" for word in re.findall(r"Self::\w+ => \"(\w+)\"", kinds)}
+    for file, name in ENUMS:
+        found |= dict.fromkeys(variants(file, name), file)
     return found
 
 
@@ -51,6 +64,18 @@ class Docs(unittest.TestCase):
         explained = set(re.findall(r"`(\w+)`", (ROOT / "docs/operations.md").read_text()))
         missing = {word: file for word, file in words().items() if word not in explained | NO_REASONS}
         self.assertEqual(missing, {}, "docs/operations.md explains every reason, and these are not there")
+
+    def test_only_reasons_that_there_are_are_explained_and_each_with_what_to_do(self) -> None:
+        page = (ROOT / "docs/operations.md").read_text()
+        part = page.split("## What each reason means")[1].split("\n### Events")[0]
+        rows = [line.strip("|").split(" | ") for line in part.splitlines() if line.startswith("| `")]
+        self.assertGreater(len(rows), 50)
+        # Types and values of conditions stand before their reasons.
+        known = set(words()) | variants("src/api/condition.rs", "Kind") | variants("src/api/condition.rs", "Status")
+        for first, *_, what_to_do in rows:
+            self.assertTrue(what_to_do.strip(), first)
+            for word in re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*\b", " ".join(re.findall(r"`([^`]+)`", first))):
+                self.assertIn(word, known, "docs/operations.md explains a reason that is nowhere written")
 
     def test_links_lead_somewhere(self) -> None:
         for page in PAGES:
