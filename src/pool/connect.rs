@@ -155,15 +155,26 @@ fn failed(error: &ProviderError) -> Trouble {
     Trouble { kind: error.kind, message: chain(error) }
 }
 
+/// The same, and which Secret to correct. Without a code it is not the provider that refused us.
+fn refused(error: &ProviderError, secret: Option<&SecretReference>) -> Trouble {
+    let mut trouble = failed(error);
+    if let (ErrorKind::Auth, Some(_), Some(secret)) = (error.kind, &error.code, secret) {
+        trouble.message +=
+            &format!("; correct the credentials in Secret {}/{}, or their rights", secret.namespace, secret.name);
+    }
+    trouble
+}
+
 mod xapi {
-    use super::{Connection, Secrets, Trouble, failed, invalid};
+    use super::{Connection, Secrets, Trouble, invalid, refused};
     use crate::{
         api::cloud_pool::{TlsSpec, XapiSpec},
         provider::xapi::{Fingerprint, Timing, TlsTrust, XapiConfig, XapiProvider},
     };
 
     pub(super) async fn connect(spec: &XapiSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        let provider = XapiProvider::connect(config(spec, made)?).await.map_err(|error| failed(&error))?;
+        let secret = Some(&spec.credentials_secret_ref);
+        let provider = XapiProvider::connect(config(spec, made)?).await.map_err(|error| refused(&error, secret))?;
         Ok(provider)
     }
 
@@ -204,7 +215,7 @@ mod xapi {
 
 #[cfg(feature = "ec2")]
 mod ec2 {
-    use super::{Connection, Trouble, failed, invalid};
+    use super::{Connection, Trouble, invalid, refused};
     use crate::{
         api::cloud_pool::Ec2Spec,
         provider::ec2::{Credentials, Ec2Config, Ec2Provider, Wanted},
@@ -233,7 +244,8 @@ mod ec2 {
                 .map(|wanted| Wanted { families: wanted.families.clone(), subnets: wanted.networks.clone() }),
             ..Ec2Config::new(&spec.region, credentials, made.owner.clone())
         };
-        let provider = Ec2Provider::connect(config).await.map_err(|error| failed(&error))?;
+        let secret = spec.credentials_secret_ref.as_ref();
+        let provider = Ec2Provider::connect(config).await.map_err(|error| refused(&error, secret))?;
         Ok(provider)
     }
 }
@@ -246,5 +258,20 @@ mod ec2 {
     #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
     pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
         Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_refused_is_told_which_secret_to_correct() {
+        let secret = SecretReference { namespace: "pools".to_owned(), name: "xen".to_owned() };
+        let error = ProviderError::new(ErrorKind::Auth, "connect to the pool", "refused");
+        assert_eq!(refused(&error, Some(&secret)), failed(&error), "it is the host that is not trusted");
+        let error = error.with_code("SESSION_AUTHENTICATION_FAILED");
+        assert!(refused(&error, Some(&secret)).message.ends_with("in Secret pools/xen, or their rights"));
+        assert_eq!(refused(&error, None), failed(&error));
     }
 }
