@@ -5,11 +5,36 @@ use std::{fmt::Debug, path::PathBuf};
 use clap::Args;
 use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
+use snafu::Snafu;
 
+use super::output::OutputError;
 use crate::runtime::{
     ApiError, call,
     client::{self, ClientError},
 };
+
+/// Why what a cluster holds cannot be shown.
+#[derive(Debug, Snafu)]
+pub enum ShowError {
+    /// The cluster cannot be reached.
+    #[snafu(transparent)]
+    Connect {
+        /// Why.
+        source: ClientError,
+    },
+    /// The cluster does not answer.
+    #[snafu(transparent)]
+    Read {
+        /// Why.
+        source: ApiError,
+    },
+    /// The result cannot be written.
+    #[snafu(transparent)]
+    Write {
+        /// Why.
+        source: OutputError,
+    },
+}
 
 /// Which cluster is asked.
 #[derive(Args, Clone, Debug, Default)]

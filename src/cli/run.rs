@@ -59,7 +59,7 @@ pub struct RunArgs {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "INNKEEPER_LOG_FORMAT")]
     log_format: LogFormat,
-    /// A collector that takes traces by OTLP over HTTP, such as http://collector:4318; left out: none are made
+    /// A collector that takes traces by OTLP over HTTP, such as `http://collector:4318`; left out: none are made
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
     otlp_endpoint: Option<String>,
 }

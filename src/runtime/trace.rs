@@ -58,10 +58,10 @@ impl Traces {
     /// Spans are sent to the collector at `endpoint`, a URL to which OTLP's path for traces is added. OTEL_* variables
     /// for headers, sampling and resource attributes count.
     pub fn to(endpoint: &str, handle: Handle) -> Result<Self, TraceError> {
-        let http = reqwest::Client::builder().timeout(SENDING).build().context(SetUpHttpSnafu)?;
+        let client = reqwest::Client::builder().timeout(SENDING).build().context(SetUpHttpSnafu)?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Http { http, handle, failing: AtomicBool::new(false) })
+            .with_http_client(Http { client, handle, failing: AtomicBool::new(false) })
             .with_timeout(SENDING)
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .build()
@@ -71,6 +71,7 @@ impl Traces {
     }
 
     /// What hands spans over.
+    #[must_use]
     pub fn layer<S>(&self) -> OpenTelemetryLayer<S, Tracer>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,
@@ -100,7 +101,7 @@ fn origin() -> Vec<opentelemetry::KeyValue> {
 /// The exporter works on a thread of its own; sockets need the runtime's.
 #[derive(Debug)]
 struct Http {
-    http: reqwest::Client,
+    client: reqwest::Client,
     handle: Handle,
     failing: AtomicBool,
 }
@@ -109,7 +110,7 @@ struct Http {
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
-        let request = self.http.post(parts.uri.to_string()).headers(parts.headers).body(body);
+        let request = self.client.post(parts.uri.to_string()).headers(parts.headers).body(body);
         let sending = self.handle.spawn(async move {
             let answer = request.send().await?;
             let status = answer.status();

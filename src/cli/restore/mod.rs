@@ -5,13 +5,13 @@ mod act;
 mod decide;
 
 use clap::Args;
-use kube::{Api, Client, ResourceExt as _, api::ListParams};
+use kube::{Client, ResourceExt as _};
 use snafu::Snafu;
 
 use self::decide::{Found, Plan};
 use super::{
     block_on,
-    cluster::ClusterArgs,
+    cluster::{ClusterArgs, list_all},
     output::{self, Output, OutputError},
     table,
 };
@@ -20,7 +20,7 @@ use crate::{
     operator::{self, OperatorError},
     pool::connect::{self, Connection},
     provider::{Freshness, Owner, ProviderError},
-    runtime::{ApiError, call, client::ClientError},
+    runtime::{ApiError, client::ClientError},
 };
 
 /// Options of `innkeeper restore`.
@@ -96,7 +96,7 @@ pub fn restore(args: &RestoreArgs) -> Result<(), RestoreError> {
     block_on(async {
         let client = args.cluster.connect().await?;
         let owner = operator::owner(&client, args.cluster_id.clone()).await?;
-        let pools = list::<CloudPool>(&client, "CloudPools").await?;
+        let pools = list_all::<CloudPool>(&client, "CloudPools").await?;
         if pools.is_empty() {
             return NoPoolsSnafu.fail();
         }
@@ -104,20 +104,13 @@ pub fn restore(args: &RestoreArgs) -> Result<(), RestoreError> {
         for pool in &pools {
             found.extend(look(&client, pool, &owner).await?);
         }
-        let workloads = list::<VirtualWorkload>(&client, "VirtualWorkloads").await?;
-        let plan = decide::decide(found, &workloads, &list::<Guest>(&client, "Guests").await?);
+        let workloads = list_all::<VirtualWorkload>(&client, "VirtualWorkloads").await?;
+        let plan = decide::decide(found, &workloads, &list_all::<Guest>(&client, "Guests").await?);
         if !args.dry_run {
             act::carry_out(&client, &plan.claims, &workloads).await?;
         }
         Ok(output::print(args.output, &plan, |plan| render(plan, args.dry_run))?)
     })
-}
-
-async fn list<K>(client: &Client, what: &str) -> Result<Vec<K>, ApiError>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    Ok(call(format!("list the {what}"), Api::<K>::all(client.clone()).list(&ListParams::default())).await?.items)
 }
 
 /// Every VM of this owner in a pool, from a complete read.

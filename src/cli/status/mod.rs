@@ -11,13 +11,10 @@ use snafu::Snafu;
 
 use super::{
     block_on,
-    cluster::{self, ClusterArgs},
-    output::{self, Output, OutputError},
+    cluster::{self, ClusterArgs, ShowError},
+    output::{self, Output},
 };
-use crate::{
-    api::{Guest, VirtualWorkload},
-    runtime::{ApiError, client::ClientError},
-};
+use crate::api::{Guest, VirtualWorkload};
 
 /// Options of `innkeeper status`.
 #[derive(Args, Debug)]
@@ -43,17 +40,11 @@ pub struct StatusArgs {
 /// Why there is no status.
 #[derive(Debug, Snafu)]
 pub enum StatusError {
-    /// The cluster cannot be reached.
+    /// The cluster cannot be shown.
     #[snafu(transparent)]
-    Connect {
+    Show {
         /// Why.
-        source: ClientError,
-    },
-    /// The cluster does not answer.
-    #[snafu(transparent)]
-    Read {
-        /// Why.
-        source: ApiError,
+        source: ShowError,
     },
     /// There is no such workload.
     #[snafu(display(
@@ -64,12 +55,6 @@ pub enum StatusError {
         name: String,
         /// Where it was looked for.
         place: String,
-    },
-    /// The result cannot be written.
-    #[snafu(transparent)]
-    Write {
-        /// Why.
-        source: OutputError,
     },
 }
 
@@ -84,7 +69,7 @@ pub fn status(args: &StatusArgs) -> Result<(), StatusError> {
         };
         let workloads = cluster::list::<VirtualWorkload>(&client, "VirtualWorkloads", namespace.as_deref()).await?;
         let guests = cluster::list::<Guest>(&client, "Guests", namespace.as_deref()).await?;
-        Ok::<_, StatusError>((namespace, workloads, guests))
+        Ok::<_, ShowError>((namespace, workloads, guests))
     })?;
     let mut tree = tree::tree(&workloads, &guests, Timestamp::now());
     if !args.workloads.is_empty() {
@@ -101,5 +86,5 @@ pub fn status(args: &StatusArgs) -> Result<(), StatusError> {
         eprintln!("No workloads in {place}.");
         return Ok(());
     }
-    Ok(output::print(args.output, &tree, |tree| render::render(tree, &view))?)
+    Ok(output::print(args.output, &tree, |tree| render::render(tree, &view)).map_err(ShowError::from)?)
 }

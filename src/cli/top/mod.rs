@@ -5,17 +5,13 @@ mod render;
 mod sum;
 
 use clap::Args;
-use snafu::Snafu;
 
 use super::{
     block_on,
-    cluster::{self, ClusterArgs},
-    output::{self, Output, OutputError},
+    cluster::{self, ClusterArgs, ShowError},
+    output::{self, Output},
 };
-use crate::{
-    api::{CloudPool, Guest},
-    runtime::{ApiError, client::ClientError},
-};
+use crate::api::{CloudPool, Guest};
 
 /// Options of `innkeeper top`.
 #[derive(Args, Debug)]
@@ -33,36 +29,13 @@ pub struct TopArgs {
     cluster: ClusterArgs,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Snafu)]
-pub enum TopError {
-    /// The cluster cannot be reached.
-    #[snafu(transparent)]
-    Connect {
-        /// Why.
-        source: ClientError,
-    },
-    /// The cluster does not answer.
-    #[snafu(transparent)]
-    Read {
-        /// Why.
-        source: ApiError,
-    },
-    /// The result cannot be written.
-    #[snafu(transparent)]
-    Write {
-        /// Why.
-        source: OutputError,
-    },
-}
-
 /// Prints what is used and what it costs.
-pub fn top(args: &TopArgs) -> Result<(), TopError> {
+pub fn top(args: &TopArgs) -> Result<(), ShowError> {
     let (pools, guests) = block_on(async {
         let client = args.cluster.connect().await?;
         let pools = cluster::list_all::<CloudPool>(&client, "CloudPools").await?;
         let guests = cluster::list::<Guest>(&client, "Guests", None).await?;
-        Ok::<_, TopError>((pools, guests))
+        Ok::<_, ShowError>((pools, guests))
     })?;
     let mut report = sum::report(&pools, &guests);
     if let Some(namespace) = &args.namespace {
