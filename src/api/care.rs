@@ -54,7 +54,7 @@ pub struct Adoption {
     pub provider_id: String,
 }
 
-/// What becomes of a VM when its guest is deleted.
+/// What becomes of a VM when its guest is deleted. Left out: `Delete`, and `Retain` for a VM that was adopted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum DeletionPolicy {
     /// It is removed, with its disks and snapshots.

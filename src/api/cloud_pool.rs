@@ -72,7 +72,7 @@ pub struct CloudPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub taints: Vec<Taint>,
-    /// How much of the pool may be used.
+    /// How much of the pool may be used. Left out: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
     /// What guests cost here. Exactly one model.
@@ -323,18 +323,18 @@ pub struct Capacity {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Guests.
+    /// Guests, stopped ones included; zero lets nothing in. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000), schema_with = "super::schema::limit")]
     pub guests: Option<u32>,
-    /// Virtual processors of all guests together.
+    /// Virtual processors of all guests that run; in a rented pool those of their types. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::limit")]
     pub vcpus: Option<u32>,
-    /// Memory of all guests together.
+    /// Memory of all guests that run; in a rented pool that of their types. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
-    /// What rented types may cost in a month of 730 hours, in the pool's currency.
+    /// What rented types may cost in a month of 730 hours, in the pool's currency. Left out: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_spend: Option<Amount>,
 }

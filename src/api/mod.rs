@@ -4,6 +4,7 @@ pub mod care;
 pub mod cloud_pool;
 pub mod condition;
 pub mod guest;
+pub mod guest_status;
 pub mod money;
 pub mod names;
 pub mod pool_status;

@@ -107,7 +107,7 @@ impl PayPerUsePricing {
     }
 }
 
-/// Where types and their prices come from.
+/// Where types and their prices come from. Left out: `Table`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum PriceSource {
     /// From `instanceTypes` alone.

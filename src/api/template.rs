@@ -50,7 +50,8 @@ pub struct GuestTemplate {
     /// How it is switched off. Left out: `TrySoft` with five minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Shutdown>,
-    /// A guest that was started before this time is restarted once after it. Write the present time to restart guests.
+    /// A guest that was started before this time is restarted once after it. Write the present time to restart
+    /// guests. Left out: none is restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_at: Option<Time>,
 }
@@ -82,7 +83,7 @@ pub struct Size {
     pub vcpus: u32,
     /// Memory that the guest sees.
     #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('128Mi')) >= 0")
+        validation = Rule::new("!isQuantity(self) || quantity(self).compareTo(quantity('128Mi')) >= 0")
             .message("memory is too small for a guest; write it with a unit, at least 128Mi, for example 4Gi")
     )]
     pub memory: Bytes,
@@ -94,7 +95,7 @@ pub struct Size {
 pub struct RootDisk {
     /// How large it is at least. An image's disk that is larger stays as it is.
     #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0")
+        validation = Rule::new("!isQuantity(self) || quantity(self).compareTo(quantity('1Gi')) >= 0")
             .message("the root disk is too small; write its size with a unit, at least 1Gi, for example 20Gi")
     )]
     pub size: Bytes,
@@ -113,7 +114,7 @@ pub struct Disk {
     pub name: String,
     /// How large it is.
     #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0")
+        validation = Rule::new("!isQuantity(self) || quantity(self).compareTo(quantity('1Gi')) >= 0")
             .message("the disk is too small; write its size with a unit, at least 1Gi, for example 20Gi")
     )]
     pub size: Bytes,
@@ -147,7 +148,7 @@ pub struct SecretKeyReference {
     pub key: String,
 }
 
-/// Whether a guest should run.
+/// Whether a guest should run. Left out: `Running`; an adopted VM stays as it is.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema)]
 pub enum PowerState {
     /// It should run.

@@ -84,17 +84,17 @@ pub struct VirtualWorkloadSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// Only in pools with these labels.
+    /// Only in pools with these labels. Left out: every pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_selector: Option<Selector>,
-    /// Only under these laws.
+    /// Only under these laws. Left out: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jurisdictions: Option<Jurisdictions>,
     /// Rather in pools with these labels. A wish costs no guest its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub preferred: Vec<Preference>,
-    /// Only where data of this class may be kept (`dataProtection.permittedClasses` of the pool).
+    /// Only where data of this class may be kept (`dataProtection.permittedClasses` of the pool). Left out: anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub data_class: Option<String>,
@@ -138,7 +138,7 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::priority")]
     pub priority: Option<i32>,
-    /// What all guests of the workload together may cost in a month of 730 hours.
+    /// What all guests of the workload together may cost in a month of 730 hours. Left out: any amount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly_budget: Option<Money>,
 }
@@ -169,7 +169,7 @@ pub struct Spread {
     pub when_unsatisfiable: Option<WhenUnsatisfiable>,
 }
 
-/// What to do where a spread is not possible.
+/// What to do where a spread is not possible. Left out: `DoNotSchedule`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum WhenUnsatisfiable {
     /// The guest waits.
@@ -178,7 +178,7 @@ pub enum WhenUnsatisfiable {
     ScheduleAnyway,
 }
 
-/// Whether guests of other namespaces may be on the same host.
+/// Whether guests of other namespaces may be on the same host. Left out: they may.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum Isolation {
     /// They may.
@@ -200,7 +200,7 @@ pub struct AffinityTerm {
     pub topology_key: String,
 }
 
-/// What is best among the places that are allowed.
+/// What is best among the places that are allowed. Left out: `Cost`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum Objective {
     /// The least that another guest costs, then the tightest fit.
@@ -275,7 +275,7 @@ pub struct ReturnHome {
     pub after: Option<Span>,
 }
 
-/// Whether capacity may be rented that its provider can take back.
+/// Whether capacity may be rented that its provider can take back. Left out: never.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum SpotPolicy {
     /// Never.
