@@ -17,8 +17,8 @@ use crate::{
 const TERM: Duration = Duration::from_secs(6);
 const SOON: Duration = Duration::from_mins(3);
 /// How often a guest is asked for, and how many there are at once.
-const EVERY: Duration = Duration::from_millis(800);
-const AT_ONCE: usize = 24;
+const EVERY: Duration = Duration::from_secs(1);
+const AT_ONCE: usize = 32;
 
 struct Replica {
     process: Process,
