@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos bench-scale test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test chaos soak bench-scale bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test-image: ## Build the image from the local binary and run it without any righ
 
 chaos: ## Kill the operator at its calls and break its networks; SEEDS=200 for more, CHAOS_STRIDE=1 for every call
 	@scripts/chaos.sh
+
+soak: ## Make, change and remove N=200 guests on a failing Xen pool, with SEEDS=20 (or 7-9), and compare pool and API server
+	@scripts/soak.sh
+
+bench-xapi: ## Follow a Xen pool of 64 hosts and 2,000 VMs with an optimised driver; fails where it is too slow
+	@scripts/bench-xapi.sh
 
 bench-scale: ## Measure how long N=1000 guests take over four pools; builds an optimised operator, PROFILE=dev does not
 	@scripts/bench-scale.sh

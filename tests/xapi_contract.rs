@@ -35,7 +35,5 @@ mod removal;
 mod rpc;
 #[path = "xapi_contract/scale.rs"]
 mod scale;
-#[path = "xapi_contract/soak.rs"]
-mod soak;
 #[path = "xapi_contract/stopping.rs"]
 mod stopping;

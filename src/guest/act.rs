@@ -70,15 +70,7 @@ impl Run<'_> {
             Step::Create(wish) => self.create(&verdict, wish).await,
             Step::Adopt(key, id) => self.adopt(&verdict, key, id).await,
             Step::Start(wish) => self.start(&verdict, wish).await,
-            Step::Stop(key, mode) => {
-                // What is written says that it is being stopped, and which restart that is for.
-                self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;
-                let answer = match self.provider() {
-                    Ok(provider) => provider.stop(key, *mode).await,
-                    Err(closed) => Err(closed),
-                };
-                self.seen(&verdict.step, answer, "Stopped", "Stop").await
-            }
+            Step::Stop(key, mode) => self.stop(&verdict, key, *mode).await,
             Step::Suspend(key) => {
                 let answer = match self.provider() {
                     Ok(provider) => provider.suspend(key).await,

@@ -189,6 +189,7 @@ fn everything(mut check: impl FnMut(&Facts, &Verdict)) {
                     released: false,
                     met: false,
                     answered: false,
+                    asked_to_stop: false,
                     now: at(0),
                 };
                 for bits in 0..8 {
@@ -300,7 +301,10 @@ fn is_fine(facts: &Facts, step: &Step) -> bool {
 fn is_fine_of_a_deleted(seen: &Seen<'_>, step: &Step) -> bool {
     let subject = &seen.facts.subject;
     match step {
-        Step::Stop(..) => seen.power == Some(Power::Running) && farewell(&subject.spec).is_some() && !seen.kept,
+        Step::Stop(..) => {
+            let on = matches!(seen.power, Some(Power::Running | Power::Stopping));
+            on && farewell(&subject.spec).is_some() && !seen.kept
+        }
         Step::Release(_) => subject.mandate.retain && !seen.kept,
         Step::Erase(_) => {
             let half_made = !subject.mandate.adopted && seen.vm.is_some_and(|vm| vm.stage == Stage::Incomplete);
@@ -324,7 +328,8 @@ fn is_fine_of_a_living(seen: &Seen<'_>, step: &Step) -> bool {
             seen.complete && off && (mandate.update || !seen.ran)
         }
         Step::Stop(..) => {
-            let restart = restart_due(subject, facts.now).is_some() && seen.power == Some(Power::Running);
+            let on = matches!(seen.power, Some(Power::Running | Power::Stopping));
+            let restart = restart_due(subject, facts.now).is_some() && on;
             let why = subject.wanted == PowerState::Stopped || restart || seen.recreate;
             mandate.update && seen.vm.is_some() && why
         }

@@ -80,7 +80,7 @@ fn a_guest_that_lives() {
         (stopped(living(Some(seen()), on(Power::Suspended))), "Stop", Stopping, "Stopping"),
         (stopped(living(Some(seen()), on(Power::Paused))), "Stop", Stopping, "Stopping"),
         (stopped(living(Some(seen()), on(Power::Starting))), "Rest", Stopping, "Stopping"),
-        (stopped(living(Some(seen()), on(Power::Stopping))), "Rest", Stopping, "Stopping"),
+        (stopped(living(Some(seen()), on(Power::Stopping))), "Stop", Stopping, "Stopping"),
         (stopped(living(None, Sight::Absent)), "Create", Creating, "Creating"),
     ];
     for (facts, step, phase, reason) in table {

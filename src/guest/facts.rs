@@ -203,6 +203,8 @@ pub struct Facts {
     pub met: bool,
     /// This incarnation was asked for once, in this run, and the provider said that it was not made.
     pub answered: bool,
+    /// The provider was asked in this run to stop it.
+    pub asked_to_stop: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -211,7 +213,7 @@ impl Facts {
     /// The same run with what is seen now.
     #[must_use]
     pub fn seen_anew(&self, now: Self) -> Self {
-        let Self { erased, released, met, answered, .. } = *self;
-        Self { first_boot: self.first_boot.clone(), erased, released, met, answered, ..now }
+        let Self { erased, released, met, answered, asked_to_stop, .. } = *self;
+        Self { first_boot: self.first_boot.clone(), erased, released, met, answered, asked_to_stop, ..now }
     }
 }

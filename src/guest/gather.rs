@@ -38,6 +38,7 @@ pub(super) async fn gather(context: &Context, guest: &Guest, freshness: Freshnes
         released: false,
         met: false,
         answered: false,
+        asked_to_stop: false,
         now: (context.now)(),
     }
 }

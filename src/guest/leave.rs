@@ -1,13 +1,11 @@
 //! A guest that somebody deleted: what keeps it, and what becomes of its VM. Pure.
 
-use std::time::Duration;
-
 use super::{
     decide::{OUT_OF_OUR_HANDS, Step, UNDER_WAY, Verdict, key_of, patience, remaining, unsettled},
     facts::{Facts, Place, Sight, Trace},
     lost,
     mandate::farewell,
-    say,
+    say::{self, Say},
 };
 use crate::provider::{GuestWish, ObservedGuest, Power, Stage, StopMode};
 
@@ -85,19 +83,31 @@ fn part(facts: &Facts, wish: &Result<GuestWish, String>, vm: &ObservedGuest) -> 
             Err(why) => Verdict::rest(say::stalled(subject, "WishNotPossible", why)),
         };
     }
-    if let Some(rest) = last_words(facts, vm, subject.deleted_at.unwrap_or(facts.now)) {
-        let say = say::leaving("its system is asked to shut down first");
-        return Verdict::go(Step::Stop(key_of(facts, vm), StopMode::TrySoft(rest)), say);
+    let say = || say::leaving("its system is asked to shut down first");
+    if let Some(verdict) = last_words(facts, vm, subject.deleted_at.unwrap_or(facts.now), say) {
+        return verdict;
     }
     Verdict::go(Step::Erase(key_of(facts, vm)), say::leaving("its VM is being removed"))
 }
 
-/// How long its system is still asked to shut down before its VM is removed. That is over so long after `since` whatever
-/// comes of it.
-pub(super) fn last_words(facts: &Facts, vm: &ObservedGuest, since: jiff::Timestamp) -> Option<Duration> {
-    let runs = vm.power == Power::Running && vm.stage == Stage::Complete;
-    let deadline = farewell(&facts.subject.spec).filter(|_| runs)?;
-    remaining(since, deadline, facts.now)
+/// Has its system shut down before its VM is removed. `None`: it is off, is not to be asked, or had its time, which is over
+/// so long after `since` whatever comes of it.
+pub(super) fn last_words(
+    facts: &Facts,
+    vm: &ObservedGuest,
+    since: jiff::Timestamp,
+    say: impl FnOnce() -> Say,
+) -> Option<Verdict> {
+    let deadline = farewell(&facts.subject.spec).filter(|_| vm.stage == Stage::Complete)?;
+    let rest = remaining(since, deadline, facts.now)?;
+    let ask = |time| Step::Stop(key_of(facts, vm), StopMode::TrySoft(time));
+    match vm.power {
+        Power::Running => Some(Verdict::go(ask(rest), say())),
+        Power::Stopping if facts.asked_to_stop => Some(Verdict::rest_for(say(), UNDER_WAY.min(rest))),
+        // It is shutting down, and its time counts from when it was asked.
+        Power::Stopping => Some(Verdict::go(ask(deadline), say())),
+        _ => None,
+    }
 }
 
 /// Lets it go, when also of the VMs that were given up nothing is left.

@@ -63,6 +63,8 @@ fn power(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Verdict {
         }
         (PowerState::Suspended, Power::Suspended) => Verdict::rest(say::asleep(pool)),
         (PowerState::Running, Power::Starting) => under_way("its VM is starting"),
+        // Whoever had it shut down may have died: its time ends all the same, and only its provider knows when.
+        (PowerState::Stopped, Power::Stopping) if !facts.asked_to_stop => stop(facts, here),
         (_, Power::Starting | Power::Stopping | Power::Terminating | Power::Terminated | Power::Unknown) => {
             under_way("its VM is between two states")
         }
@@ -79,11 +81,14 @@ fn power(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Verdict {
         (PowerState::Stopped, Power::Suspended) if matches!(stop_mode(&subject.spec), StopMode::Soft(_)) => {
             start(facts, here, vm)
         }
-        (PowerState::Stopped, Power::Running | Power::Suspended | Power::Paused) => Verdict::go(
-            Step::Stop(subject.key.clone(), stop_mode(&subject.spec)),
-            say::under_way(PowerState::Stopped, pool, "its VM is being stopped"),
-        ),
+        (PowerState::Stopped, Power::Running | Power::Suspended | Power::Paused) => stop(facts, here),
     }
+}
+
+fn stop(facts: &Facts, here: &Lodging<'_>) -> Verdict {
+    let subject = &facts.subject;
+    let say = say::under_way(PowerState::Stopped, here.pool, "its VM is being stopped");
+    Verdict::go(Step::Stop(subject.key.clone(), stop_mode(&subject.spec)), say)
 }
 
 fn start(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Verdict {
@@ -117,10 +122,12 @@ fn restart(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest, at: Timestamp)
     let (subject, pool) = (&facts.subject, here.pool);
     let begun = subject.status.restart.as_ref().filter(|restart| restart.at.0 == at);
     let may_begin = subject.wanted == PowerState::Running && vm.power == Power::Running && !vm.busy;
+    // As with any other stop, its end must not depend on who began it.
+    let see_through = subject.wanted == PowerState::Running && vm.power == Power::Stopping && !facts.asked_to_stop;
     if vm.power == Power::Stopped && subject.mandate.power_as_it_is {
         return begun.map_or_else(|| Some(Verdict::rest(say::left_off(pool))), |_| Some(start(facts, here, vm)));
     }
-    if !may_begin {
+    if !(may_begin || (see_through && begun.is_some())) {
         return None;
     }
     if let Some(begun) = begun

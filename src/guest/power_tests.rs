@@ -46,7 +46,7 @@ fn a_restart_is_remembered_before_the_stop_and_ends_with_the_start() {
     assert_eq!(guest.status.as_ref().unwrap().restart.as_ref().unwrap().at.0, at(-5));
     // We were cut off before the stop, or it is under way.
     assert!(matches!(decide(&on(&guest, Power::Running)).step, Step::Stop(..)));
-    assert_eq!(decide(&on(&guest, Power::Stopping)).step, Step::Rest);
+    seen_through(&on(&guest, Power::Stopping));
     let off = on(&guest, Power::Stopped);
     let verdict = decide(&off);
     assert!(matches!(verdict.step, Step::Start(_)));
@@ -123,6 +123,30 @@ fn soft(mut guest: Guest) -> Guest {
     let deadline = Some(Span(Duration::from_mins(1)));
     guest.spec.template.shutdown = Some(Shutdown { mode: ShutdownMode::Soft, deadline });
     guest
+}
+
+/// A stop that is under way is seen to its end by whoever runs then, once in a run.
+fn seen_through(stopping: &Facts) -> StopMode {
+    let Step::Stop(_, mode) = decide(stopping).step else { panic!("{:?}", decide(stopping)) };
+    let asked = Facts { asked_to_stop: true, ..stopping.clone() };
+    let verdict = decide(&asked);
+    assert_eq!(verdict.step, Step::Rest);
+    assert!(verdict.again.is_some_and(|again| again <= Duration::from_secs(5)), "{verdict:?}");
+    mode
+}
+
+#[test]
+fn a_stop_that_began_before_a_crash_is_seen_to_its_end() {
+    let minute = Duration::from_mins(1);
+    let guest = soft(wanting(with(guest(), Some(seen())), PowerState::Stopped));
+    assert_eq!(seen_through(&on(&guest, Power::Stopping)), StopMode::Soft(minute));
+    // Also before it is removed: it has its whole time, and no more.
+    let leaving = on(&deleted(guest.clone()), Power::Stopping);
+    assert_eq!(seen_through(&leaving), StopMode::TrySoft(minute));
+    assert!(matches!(decide(&later(leaving, 59)).step, Step::Erase(_)));
+    // What somebody shuts down that is wished to run is not ours to hurry.
+    let running = on(&wanting(guest, PowerState::Running), Power::Stopping);
+    assert_eq!(decide(&running).step, Step::Rest);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decide::{Step, Verdict, key_of},
+    decide::{Step, Verdict},
     facts::{Facts, Sight, Trouble},
     leave::last_words,
     lodge::Lodging,
@@ -17,7 +17,7 @@ use crate::{
         guest::{Relocation, RelocationOutcome, RelocationStatus},
         template::PowerState,
     },
-    provider::{ObservedGuest, Power, StopMode},
+    provider::{ErrorKind, ObservedGuest, Power},
 };
 
 /// The decision, unless it came to an end already.
@@ -59,20 +59,20 @@ pub(super) fn live(facts: &Facts, here: &Lodging<'_>, vm: &ObservedGuest) -> Opt
 pub(super) fn recreate(facts: &Facts, here: &Lodging<'_>) -> Option<Verdict> {
     let subject = &facts.subject;
     let relocation = open(facts, Move::Recreate).filter(|_| subject.mandate.no_move(Move::Recreate).is_none())?;
-    let say = say::relocating(here.pool, &relocation.reason);
+    let say = || say::relocating(here.pool, &relocation.reason);
     if let Sight::Known(vm) = &facts.vm {
         match vm.power {
             // It may be running on a host that does not answer, or is on its way out by somebody else's hand.
             Power::Unknown | Power::Terminating => return None,
-            Power::Terminated => return Some(Verdict::go(Step::Renew, say)),
+            Power::Terminated => return Some(Verdict::go(Step::Renew, say())),
             _ => {}
         }
-        if let Some(rest) = last_words(facts, vm, relocation.decided_at.0) {
-            return Some(Verdict::go(Step::Stop(key_of(facts, vm), StopMode::TrySoft(rest)), say));
+        if let Some(verdict) = last_words(facts, vm, relocation.decided_at.0, say) {
+            return Some(verdict);
         }
     }
     match &facts.vm {
-        Sight::Known(_) | Sight::Absent => Some(lost::give_up(facts, here.settling, say)),
+        Sight::Known(_) | Sight::Absent => Some(lost::give_up(facts, here.settling, say())),
         Sight::NotAsked | Sight::Unknown(_) => None,
     }
 }
@@ -103,6 +103,13 @@ pub(super) fn claims(facts: &Facts) -> (Option<Claim>, Note<RelocationStatus>) {
 /// What to say of a move that failed: the VM is where it was, or its provider says where.
 pub(super) fn failed(facts: &Facts, trouble: &Trouble) -> Say {
     let (subject, pool) = (&facts.subject, facts.subject.pool().unwrap_or_default());
+    if trouble.kind == ErrorKind::UnknownOutcome
+        && let (Some(relocation), Sight::Known(vm)) = (subject.relocation(), &facts.vm)
+    {
+        // It goes on, or has ended without a word: the next look at the VM tells.
+        let to = facts.target.as_deref().or(relocation.host.as_deref()).unwrap_or_default();
+        return say::moving(pool, vm, to, &trouble.message);
+    }
     let say = say::moving_failed(pool, &trouble.message);
     let Some(relocation) = subject.relocation() else { return say };
     let note = record(relocation, RelocationOutcome::Failed, &trouble.message);

@@ -12,7 +12,7 @@ use crate::{
         decide::{after_failure, decide},
         testing::{at, deleted, facts, guest, later, seen, trouble, vm, with},
     },
-    provider::{ErrorKind, Stage},
+    provider::{ErrorKind, Stage, StopMode},
 };
 
 fn going(kind: Move) -> Guest {
@@ -71,6 +71,8 @@ fn a_running_guest_goes_live_once_for_each_decision() {
 fn a_failed_move_is_said_and_the_guest_runs_on() {
     let mut guest = going(Move::Live);
     let facts = on(&guest, Power::Running);
+    let say = after_failure(&facts, &decide(&facts).step, &trouble(ErrorKind::UnknownOutcome));
+    assert!(say.is_ready() && outcome(&say).is_none(), "a move that takes long has not failed: {say:?}");
     let say = after_failure(&facts, &decide(&facts).step, &trouble(ErrorKind::Capacity));
     assert!(say.is_ready() && outcome(&say) == Some(RelocationOutcome::Failed), "{say:?}");
     let Note::Set(status) = say.notes.relocation else { panic!("nothing is remembered") };

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     api::{CloudPool, template::CloudInit},
-    provider::{Amendment, Deletion, ErrorKind, GuestWish, Key, Provider, ProviderError},
+    provider::{
+        Amendment, Deletion, ErrorKind, GuestWish, Key, ObservedGuest, Power, Provider, ProviderError, StopMode,
+    },
     runtime::{ApiError, call},
 };
 
@@ -72,6 +74,24 @@ impl Run<'_> {
             self.facts.subject.creation.iter_mut().for_each(|creation| creation.started = false);
         }
         self.seen(&verdict.step, answer, "Started", "Start").await
+    }
+
+    /// Has it stop, or sees a stop to its end that is under way.
+    pub(super) async fn stop(&mut self, verdict: &Verdict, key: &Key, mode: StopMode) -> Result<Progress, ApiError> {
+        // What is written says that it is being stopped, and which restart that is for.
+        self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;
+        let answer = match self.provider() {
+            Ok(provider) => provider.stop(key, mode).await,
+            Err(closed) => Err(closed),
+        };
+        self.facts.asked_to_stop = true;
+        let stopping = |vm: &ObservedGuest| vm.power == Power::Stopping;
+        if matches!(&self.facts.vm, Sight::Known(before) if stopping(before)) && answer.as_ref().is_ok_and(stopping) {
+            // There is nothing new to tell of.
+            self.context.patience.succeeded(&key.guest);
+            return Ok(Progress::GoOn);
+        }
+        self.seen(&verdict.step, answer, "Stopped", "Stop").await
     }
 
     pub(super) async fn amend(&mut self, verdict: &Verdict, wish: &GuestWish) -> Result<Progress, ApiError> {

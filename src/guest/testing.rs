@@ -157,6 +157,7 @@ pub fn facts(guest: &Guest, vm: Sight) -> Facts {
         released: false,
         met: false,
         answered: false,
+        asked_to_stop: false,
         now: at(0),
     }
 }

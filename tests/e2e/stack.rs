@@ -168,11 +168,18 @@ impl Stack {
     pub fn example(&self, file: &str) -> String {
         let text = std::fs::read_to_string(format!("{}/examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
         text.replace("https://xapi.example.internal", self.xapi["url"].as_str().unwrap())
-            .replace(&["00"; 32].join(":"), self.xapi["fingerprint"].as_str().unwrap())
+            .replace(&["00"; 32].join(":"), &self.fingerprints())
             .replace("http://ec2.example.internal", self.ec2["url"].as_str().unwrap())
             // Who came home would be another VM: tests that count VMs have guests stay where they are.
             .replace(", returnHome: { after: 3s }", "")
             .replace("after: 5s", "after: 1s")
+    }
+
+    /// Those of all hosts of the Xen pool, as items of a list in YAML.
+    fn fingerprints(&self) -> String {
+        let hosts = self.xapi["hosts"].as_array().unwrap().iter();
+        let all: Vec<&str> = hosts.map(|host| host["fingerprint"].as_str().unwrap()).collect();
+        all.join("\"\n          - \"")
     }
 
     /// Applies a manifest.

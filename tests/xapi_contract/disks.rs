@@ -141,6 +141,68 @@ async fn storage_out_of_reach_is_named() {
     provider.close().await;
 }
 
+/// Storage that only a template's description names is looked at alike: it must be there, and in reach. Pitfall 53.
+#[tokio::test]
+async fn storage_that_a_template_names_is_looked_at() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let before = pool.count().await;
+    let hosts = provider.inventory().await.unwrap().hosts;
+    let template = pool.rpc.by_uuid("VM", &pool.wish("x").image).await;
+    let local = pool.rpc.call("SR.get_by_name_label", json!(["Local storage 2"])).await[0].clone();
+    let local = pool.rpc.call("SR.get_uuid", json!([local])).await.as_str().unwrap().to_owned();
+    for (sr, host, said) in [
+        ("00000000-0000-0000-0000-000000000000", 1, Some("not in the pool")),
+        (local.as_str(), 0, Some("plug its connection")),
+        (local.as_str(), 1, None),
+    ] {
+        let disks = format!(r#"<provision><disk device="0" size="67108864" sr="{sr}" bootable="true"/></provision>"#);
+        pool.rpc.call("VM.set_other_config", json!([template, { "disks": disks }])).await;
+        let wish = GuestWish { host: Some(hosts[host].id.clone()), ..pool.wish("named") };
+        match (provider.create(&wish).await, said) {
+            (Err(error), Some(said)) => {
+                assert!(error.kind == ErrorKind::Invalid && error.message.contains(said), "{error}");
+                assert_eq!(pool.count().await, before, "nothing was made");
+            }
+            (Ok(made), None) => assert_eq!(told(&made), [("root", 64)]),
+            (answer, said) => panic!("{answer:?} instead of {said:?}"),
+        }
+        delete(&*provider, &wish.key).await;
+    }
+    assert_eq!(pool.count().await, before);
+    provider.close().await;
+}
+
+/// Storage without room is named before anything is made, with what to do; where it does not say how full it is, xapi's own
+/// refusal is passed on, and nothing is left over. Pitfall 48.
+#[tokio::test]
+async fn full_storage_is_named() {
+    let Some(pool) = pool::sim(&["--shared-sr-size", "1GiB", "--shared-sr-type", "lvmoiscsi"]).await else { return };
+    let provider = pool.connect().await;
+    let before = pool.count().await;
+    let large = GuestWish { disks: vec![disk("a", 600), disk("b", 600)], ..pool.wish("large") };
+    let clones = pool.calls("Async.VM.clone").await;
+    let error = provider.create(&large).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Capacity, "{error}");
+    assert!(error.message.contains("Shared storage") && error.message.contains("free or add space"), "{error}");
+    assert_eq!((pool.calls("Async.VM.clone").await, pool.count().await), (clones, before), "nothing was made");
+    let wish = GuestWish { disks: vec![disk("a", 600)], ..pool.wish("fits") };
+    create(&*provider, &wish).await;
+    let error = provider.amend(&GuestWish { disks: large.disks.clone(), ..wish.clone() }).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Capacity && error.message.contains("free or add space"), "{error}");
+    let sr = pool.rpc.call("SR.get_by_name_label", json!(["Shared storage"])).await[0].clone();
+    let path = format!("/records/SR/{}/physical_size", sr.as_str().unwrap());
+    pool.admin(reqwest::Method::PUT, &path, json!("-1")).await;
+    let error = provider.create(&large).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Capacity, "{error}");
+    assert!(!error.message.contains("free or add space there"), "xapi was asked: {error}");
+    for key in [&large.key, &wish.key] {
+        delete(&*provider, key).await;
+    }
+    assert_eq!(pool.count().await, before);
+    provider.close().await;
+}
+
 /// Makes a template with a disk of 1 GiB on the first host's own storage.
 async fn local_template(pool: &Pool) -> String {
     let source = pool.rpc.by_uuid("VM", &pool.wish("x").image).await;

@@ -113,6 +113,37 @@ async fn a_half_written_disk_is_written_anew() {
     second.close().await;
 }
 
+/// A host that lost sight of the storage a moment ago sends the data on to one that sees it, and they get there. Pitfall 42, and
+/// the redirection of data.
+#[tokio::test]
+async fn data_follow_where_a_host_sends_them() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let before = pool.count().await;
+    let wish = GuestWish { first_boot: first_boot("sent on"), ..pool.wish("sent-on") };
+    let coordinator = pool.rpc.all("pool").await.values().next().unwrap()["master"].clone();
+    let shared = pool.rpc.call("SR.get_by_name_label", json!(["Shared storage"])).await[0].clone();
+    let pbds = pool.rpc.all("PBD").await;
+    let (pbd, _) = pbds.iter().find(|(_, pbd)| pbd["host"] == coordinator && pbd["SR"] == shared).unwrap();
+    // Between our look at the storage and the data.
+    pool.fault(json!({ "method": "task.create", "kind": "latency", "ms": 4_000, "count": 1 })).await;
+    let unplug = async {
+        until("the data are about to be sent", async || (pool.calls("task.create").await > 0).then_some(())).await;
+        pool.rpc.call("PBD.unplug", json!([pbd])).await;
+    };
+    let (made, ()) = futures::join!(create(&*provider, &wish), unplug);
+    assert_eq!(
+        (pool.calls("task.create").await, pool.calls("PUT /import_raw_vdi").await),
+        (1, 2),
+        "two hosts, one attempt"
+    );
+    pool.rpc.call("PBD.plug", json!([pbd])).await;
+    assert_eq!(files(&pool, &made.provider_id).await, expected(&wish, "sent on"));
+    delete(&*provider, &wish.key).await;
+    assert_eq!(pool.count().await, before);
+    provider.close().await;
+}
+
 /// The disk is written through a host that sees its storage. Pitfall 42, and the redirection of data to such hosts.
 #[tokio::test]
 async fn data_go_through_a_host_that_sees_the_storage() {

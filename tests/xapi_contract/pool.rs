@@ -23,8 +23,11 @@ use crate::rpc::Rpc;
 /// A pool, and a look at it from outside.
 pub(crate) struct Pool {
     pub(crate) urls: Vec<Url>,
+    /// Whoever looks from outside, and may do all.
     pub(crate) user: String,
     pub(crate) password: String,
+    /// Whom the driver logs in as: in a simulated pool somebody with the least role that suffices.
+    pub(crate) keeper: (String, String),
     pub(crate) fingerprints: Vec<Fingerprint>,
     pub(crate) rpc: Rpc,
     pub(crate) owner: Owner,
@@ -73,7 +76,8 @@ async fn real(url: &str) -> Pool {
     let (user, password) = (variable("INNKEEPER_XAPI_USER"), variable("INNKEEPER_XAPI_PASSWORD"));
     let fingerprints = if url.scheme() == "https" { vec![crate::connection::fingerprint_of(&url)] } else { Vec::new() };
     let turn = REAL_POOL.lock().await;
-    let mut pool = Pool::new(vec![url], user, password, fingerprints, None).await;
+    let keeper = (user.clone(), password.clone());
+    let mut pool = Pool::new(vec![url], (user, password), keeper, fingerprints, None).await;
     pool.turn = Some(turn);
     pool
 }
@@ -94,6 +98,7 @@ async fn simulated(arguments: &[&str]) -> Pool {
     let child = Command::new(binary())
         .arg("--state-file")
         .arg(&state)
+        .args(["--add-user", "keeper:the least role:vm-power-admin"])
         .args(arguments)
         .stdout(Stdio::null())
         .spawn()
@@ -106,29 +111,30 @@ async fn simulated(arguments: &[&str]) -> Pool {
     let hosts = told["hosts"].as_array().unwrap();
     let urls = hosts.iter().map(|host| text(&host["url"]).parse().unwrap()).collect();
     let fingerprints = hosts.iter().map(|host| text(&host["fingerprint"]).parse().unwrap()).collect();
-    Pool::new(urls, text(&told["user"]), text(&told["password"]), fingerprints, Some(sim)).await
+    let keeper = ("keeper".to_owned(), "the least role".to_owned());
+    Pool::new(urls, (text(&told["user"]), text(&told["password"])), keeper, fingerprints, Some(sim)).await
 }
 
 impl Pool {
     async fn new(
         urls: Vec<Url>,
-        user: String,
-        password: String,
+        (user, password): (String, String),
+        keeper: (String, String),
         fingerprints: Vec<Fingerprint>,
         sim: Option<Sim>,
     ) -> Self {
         let rpc = Rpc::log_in(&urls[0], &user, &password).await;
         let owner = Owner(format!("contract-{}", uuid::Uuid::new_v4()));
         let template = make_template(&rpc).await;
-        Self { urls, user, password, fingerprints, rpc, owner, template, sim, turn: None }
+        Self { urls, user, password, keeper, fingerprints, rpc, owner, template, sim, turn: None }
     }
 
     pub(crate) fn config(&self) -> XapiConfig {
         let timing = Timing { grace: Duration::from_millis(200), ..Timing::default() };
         XapiConfig {
             endpoints: vec![self.urls[0].clone()],
-            user: self.user.clone(),
-            password: self.password.clone().into(),
+            user: self.keeper.0.clone(),
+            password: self.keeper.1.clone().into(),
             tls: match self.fingerprints.as_slice() {
                 [] => TlsTrust::SystemRoots,
                 pinned => TlsTrust::Fingerprints(pinned.to_vec()),
@@ -250,9 +256,9 @@ async fn storage(rpc: &Rpc) -> Option<String> {
     Some(found["uuid"].as_str()?.to_owned())
 }
 
-/// Waits until there is something, for twenty seconds at most.
+/// Waits until there is something, for a minute at most: a busy machine takes its time.
 pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = probe().await {
             return found;

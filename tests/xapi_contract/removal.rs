@@ -130,20 +130,25 @@ async fn a_deletion_goes_on_after_any_lost_answer() {
 /// A clone that is under way when its guest is deleted leaves nothing behind, be it this process's or a former one's.
 #[tokio::test]
 async fn a_clone_under_way_does_not_outlive_its_guest() {
-    let Some(pool) = pool::sim(&["--knob", "clone_ms=1500"]).await else { return };
+    let Some(pool) = pool::sim(&["--knob", "clone_ms=2500"]).await else { return };
     let before = pool.count().await;
     for same_process in [true, false] {
         let mut provider = pool.connect().await;
         let wish = pool.wish("late");
-        let cut = tokio::time::timeout(std::time::Duration::from_millis(500), provider.create(&wish)).await;
-        assert!(cut.is_err(), "the clone takes longer");
+        let earlier = pool.calls("Async.VM.clone").await;
+        let under_way =
+            until("the clone is under way", async || (pool.calls("Async.VM.clone").await > earlier).then_some(()));
+        tokio::select! {
+            made = provider.create(&wish) => panic!("the clone takes longer: {made:?}"),
+            () = under_way => {}
+        }
         if !same_process {
             provider = pool.connect().await;
         }
-        assert_eq!(provider.delete(&wish.key).await.unwrap(), Deletion::InProgress);
         delete(&*provider, &wish.key).await;
-        assert_eq!(pool.count().await, before, "same process: {same_process}");
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let tasks = pool.rpc.all("task").await;
+        let pending = |task: &serde_json::Value| task["name_label"] == "Async.VM.clone" && task["status"] == "pending";
+        assert!(!tasks.values().any(pending), "none can land any more");
         assert_eq!(pool.count().await, before, "same process: {same_process}");
         provider.close().await;
     }

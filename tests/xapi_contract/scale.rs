@@ -1,4 +1,5 @@
-//! A large pool. Only with `INNKEEPER_SCALE=1`. The limits are held to a build with `--release`; any other prints its figures.
+//! A large pool. Only with `INNKEEPER_SCALE=1`, as `make bench-xapi` sets it. The limits are held to a build with `--release`; any
+//! other prints its figures.
 
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use aws_sdk_ec2::types::{Image, InstanceStateChange, Volume};
@@ -35,6 +34,19 @@ struct LastRead {
     failed: Option<ProviderError>,
 }
 
+/// An instance was asked to stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stopping {
+    pub(super) since: Instant,
+    pub(super) by_force: bool,
+}
+
+impl Stopping {
+    fn now() -> Self {
+        Self { since: Instant::now(), by_force: false }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) config: Ec2Config,
@@ -50,7 +62,7 @@ pub(super) struct Core {
     permissions: Mutex<Permissions>,
     catalogue: tokio::sync::Mutex<Catalogue>,
     /// When we asked instances to stop, for as long as they have not.
-    stops: Mutex<BTreeMap<String, Instant>>,
+    stops: Mutex<BTreeMap<String, Stopping>>,
     reading: tokio::sync::Mutex<Option<LastRead>>,
 }
 
@@ -221,9 +233,19 @@ impl Core {
         Ok(())
     }
 
-    /// For how long an instance has been asked to stop.
-    pub(super) fn stopping_for(&self, id: &str) -> Duration {
-        locked(&self.stops).entry(id.to_owned()).or_insert_with(Instant::now).elapsed()
+    /// How an instance that is stopping was asked to. What an earlier run asked began now.
+    pub(super) fn stopping(&self, id: &str) -> Stopping {
+        *locked(&self.stops).entry(id.to_owned()).or_insert_with(Stopping::now)
+    }
+
+    /// An instance was asked to stop: anew, or by force what was asked before.
+    pub(super) fn asked_to_stop(&self, id: &str, anew: bool, by_force: bool) {
+        let mut stops = locked(&self.stops);
+        let stopping = stops.entry(id.to_owned()).or_insert_with(Stopping::now);
+        if anew {
+            *stopping = Stopping::now();
+        }
+        stopping.by_force |= by_force;
     }
 
     /// An instance has stopped, or runs again.

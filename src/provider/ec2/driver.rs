@@ -251,7 +251,7 @@ impl Provider for Ec2Provider {
         let force = match mode {
             StopMode::Hard => true,
             // Since when is only in our memory: after a restart the system has its time anew, and no more than that is lost.
-            StopMode::TrySoft(patience) if stopping => self.core.stopping_for(id) >= patience,
+            StopMode::TrySoft(patience) if stopping => self.core.stopping(id).since.elapsed() >= patience,
             StopMode::Soft(_) if !stopping => {
                 let message = "EC2 cuts the power of a system that does not shut down within minutes, so Soft cannot be \
                                promised here: use TrySoft or Hard";
@@ -259,14 +259,14 @@ impl Provider for Ec2Provider {
             }
             StopMode::TrySoft(_) | StopMode::Soft(_) => false,
         };
-        if stopping && !force {
+        if stopping && (!force || self.core.stopping(id).by_force) {
             return Ok(seen.guest);
         }
         let api = &self.core.api;
         let request = api.ec2().stop_instances().instance_ids(id).force(force);
         let send = || request.clone().send();
         let reply = api.call(ACT, Action::StopInstances, send).await.map_err(|error| self.settling(&seen, error))?;
-        self.core.stopping_for(id);
+        self.core.asked_to_stop(id, !stopping, force);
         self.core.wrote_states(std::slice::from_ref(&seen), reply.stopping_instances());
         Ok(self.core.known(key).unwrap_or(seen).guest)
     }

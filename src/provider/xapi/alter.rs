@@ -9,8 +9,8 @@ use super::{
     driver::{MOVES_AT_ONCE, XapiProvider},
     identity::{self, Claim},
     power::{host_by_uuid, not_busy},
-    records::Vm,
-    task::{Progress, outcome},
+    records::{Task, Vm},
+    task::{Progress, outcome, progress},
     value::Ref,
     view::View,
 };
@@ -46,15 +46,20 @@ impl XapiProvider {
             other => return Err(cannot_now(MIGRATE, other)),
         }
         // Nobody waits in line here: whoever asks again later gets a place then.
-        let _place = self.moves.try_acquire().ok().filter(|_| view.moves() < MOVES_AT_ONCE).ok_or_else(|| {
+        let crowded = || {
             let message = format!("{MOVES_AT_ONCE} moves are under way in the pool, as many as it takes at a time");
             ProviderError::new(ErrorKind::Throttled, MIGRATE, message).with_retry_after(BUSY_AGAIN * 5)
-        })?;
+        };
+        let _place = self.moves.try_acquire().map_err(|_| crowded())?;
+        if self.is_crowded(&view).await? {
+            return Err(crowded());
+        }
         let options = serde_json::json!({ "live": "true" });
         let begun = self.client.begin("VM.pool_migrate", args![vm, target, options], Nature::Repeatable).await;
         let task = begun.during(MIGRATE)?;
-        match self.client.follow(&task, Instant::now() + self.client.timing.task).await.during(MIGRATE)? {
-            // A large memory takes its time. It is neither broken off nor waited for longer.
+        match self.client.follow(&task, Instant::now() + self.client.timing.patience).await.during(MIGRATE)? {
+            // A large memory takes its time. It is neither broken off nor waited for: from now on the pool itself shows
+            // that it is under way, and where the VM is in the end.
             Progress::Pending => {
                 let message = "the move is under way and takes long";
                 let error = ProviderError::new(ErrorKind::UnknownOutcome, MIGRATE, message);
@@ -74,6 +79,19 @@ impl XapiProvider {
             return Err(ProviderError::new(ErrorKind::Unavailable, MIGRATE, message).with_retry_after(BUSY_AGAIN));
         }
         self.observe_anew(view, &vm, key, MIGRATE).await
+    }
+
+    /// Whether as many VMs are on their way as the pool takes at a time. A move whose task is gone, as a restart of xapi leaves
+    /// it behind in the VM's record, takes nobody's place.
+    async fn is_crowded(&self, view: &View) -> Result<bool> {
+        let moves = view.moves();
+        if moves.len() < MOVES_AT_ONCE {
+            return Ok(false);
+        }
+        let tasks = moves.iter().map(|task| self.client.get::<Task>(task));
+        let tasks = futures::future::try_join_all(tasks).await.during(MIGRATE)?;
+        let pending = |task: &Task| progress(task.clone()) == Progress::Pending;
+        Ok(tasks.iter().flatten().filter(|task| pending(task)).count() >= MOVES_AT_ONCE)
     }
 
     pub(super) async fn take_over(&self, key: &Key, uuid: &str) -> Result<ObservedGuest> {

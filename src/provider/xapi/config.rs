@@ -111,7 +111,7 @@ pub struct XapiConfig {
     pub caller: Option<String>,
     /// The pool's uuid where it is known. The connection is refused where another pool answers.
     pub expected_pool: Option<String>,
-    /// uuid of the SR for disks of templates that name none. Empty: the pool's default SR.
+    /// uuid or unique name of the SR for disks of which nothing says where. None: the pool's default SR.
     pub default_storage: Option<String>,
     /// How long things may take.
     pub timing: Timing,

@@ -16,7 +16,7 @@ use super::{
     identity::{self, Claim},
     inventory,
     power::host_by_uuid,
-    records::{Host, Map, Network, Sr, Vif, Vm},
+    records::{Map, Network, Sr, Vif, Vm},
     shape,
     task::{Progress, outcome},
     value::Ref,
@@ -63,8 +63,7 @@ impl XapiProvider {
         self.networks(wish).await?;
         // A host that left the pool meanwhile is met again at the start.
         let host = wish.host.as_deref().and_then(|uuid| host_by_uuid(&view, uuid, "make the VM").ok());
-        self.check_storage(&view, wish, host.as_ref()).await?;
-        let clone = match self.other_storage(&view, record, host.as_ref()).await? {
+        let clone = match self.check_storage(&view, record, wish, host.as_ref()).await? {
             None => self.clone_template(template, key).await?,
             Some(sr) => self.copy_template(template, &sr, key).await?,
         };
@@ -86,26 +85,6 @@ impl XapiProvider {
             self.flights.end(key);
         }
         outcome.map(Ref::new).during("clone the template")
-    }
-
-    /// The storage that a template's disks must be copied to, as the chosen host does not see where they are.
-    async fn other_storage(&self, view: &View, template: &Vm, host: Option<&Ref<Host>>) -> Result<Option<Ref<Sr>>> {
-        let drives = view.drives(template);
-        let Some(host) = host.filter(|_| drives.iter().next().is_some()) else { return Ok(None) };
-        let storage = self.read_storage().await?;
-        let Some(hidden) = drives.iter().map(|drive| &drive.disk.sr).find(|sr| !storage.is_seen(sr, Some(host))) else {
-            return Ok(None);
-        };
-        let target = self.default_storage(view, &storage)?.filter(|sr| storage.is_seen(sr, Some(host)));
-        target.map(Some).ok_or_else(|| {
-            let host = view.hosts.get(host).map_or("the chosen host", |host| host.name_label.as_str());
-            let message = format!(
-                "the template's disks are on storage {}, which {host} does not see, nor does it see the default storage to \
-                 copy them to: set a defaultStorage that all hosts share, or keep the template on such storage",
-                storage.label(hidden)
-            );
-            ProviderError::new(ErrorKind::Invalid, "copy the template", message).with_code("SR_NOT_ATTACHED")
-        })
     }
 
     /// Copies the template with its disks. That may take an hour: it is not waited for, and found again by the mark on its
@@ -221,27 +200,17 @@ impl XapiProvider {
         if let Some(disks) = record.other_config.get(shape::DISKS)
             && shape::names_no_storage(disks)
         {
-            let storage = self.open_storage(view).await?;
+            let storage = self.read_storage().await?;
+            let open = self.open_storage(view, &storage)?;
+            let uuid = storage.repositories.get(&open).map(|sr| sr.uuid.clone()).unwrap_or_default();
             // Read anew: the mark is in there by now, and the map is replaced as a whole so that no crash can lose the
             // disks between a removal and an addition.
             let mut config = self.unfinished(vm, key).await?.other_config;
-            config.insert(shape::DISKS.into(), shape::with_storage(disks, &storage));
+            config.insert(shape::DISKS.into(), shape::with_storage(disks, &uuid));
             self.client.set("VM.set_other_config", args![vm, config]).await.during(act)?;
         }
         self.client.run("VM.provision", args![vm], self.client.timing.task).await.during(act)?;
         self.client.mark(vm, &identity::provisioned_key(&record.uuid), "1").await.during(act)
-    }
-
-    /// The uuid of the SR for disks whose template names none.
-    async fn open_storage(&self, view: &View) -> Result<String> {
-        if let Some(uuid) = &self.default_storage {
-            return Ok(uuid.clone());
-        }
-        let act = "find storage for the disks";
-        let sr = view.pool().map(|(_, pool)| pool.default_sr.clone()).unwrap_or_default();
-        let found = if sr.is_null() { None } else { self.client.get(&sr).await.during(act)? };
-        let message = "the template names no storage and the pool has no default SR: set one";
-        found.map(|sr| sr.uuid).ok_or_else(|| ProviderError::new(ErrorKind::Invalid, act, message))
     }
 
     /// A clone has the operations blocked that its template has: that was said of the template.

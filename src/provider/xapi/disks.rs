@@ -54,18 +54,6 @@ impl XapiProvider {
         Ok(Drives::new(&record.uuid, self.read_drives(&record).await.during(act)?))
     }
 
-    /// Errors for storage that is not there or out of reach, before anything is made.
-    pub(super) async fn check_storage(&self, view: &View, wish: &GuestWish, host: Option<&Ref<Host>>) -> Result<()> {
-        if wish.disks.iter().all(|disk| disk.storage.is_none()) {
-            return Ok(());
-        }
-        let storage = self.read_storage().await?;
-        for id in wish.disks.iter().filter_map(|disk| disk.storage.as_deref()) {
-            storage.must_be_seen(view, &storage.named(id)?, host)?;
-        }
-        Ok(())
-    }
-
     /// Brings the VM's disks to the wish: all that are missing, and none smaller than wished. Answers with what has to wait
     /// until the VM is off; that is nothing where it is.
     pub(super) async fn furnish(
@@ -95,9 +83,10 @@ impl XapiProvider {
                 };
                 let sr = self.place(view, &known, &drives, disk)?;
                 known.must_be_seen(view, &sr, running_on)?;
-                storage = Some(known);
                 let wanted = Wanted { name: &disk.name, size: disk.size.0, sr, read_only: false };
-                self.have(vm, &wish.key, &wanted).await?
+                let drive = self.have(vm, &wish.key, &known, &wanted).await?;
+                storage = Some(known);
+                drive
             };
             if running {
                 rest.extend(self.plug(&drive, &disk.name).await?);
@@ -121,27 +110,22 @@ impl XapiProvider {
 
     pub(super) fn unnamed_place(&self, view: &View, storage: &Storage, drives: &Drives) -> Result<Ref<Sr>> {
         let beside = drives.root().map(|root| root.disk.sr.clone());
-        let default = match (beside, &self.default_storage) {
-            (Some(sr), None) => Some(sr),
-            _ => self.default_storage(view, storage)?,
-        };
-        let message = "the guest names no storage and the pool has no default SR: set one";
-        default.ok_or_else(|| ProviderError::new(ErrorKind::Invalid, MAKE, message))
+        match (beside, &self.default_storage) {
+            (Some(sr), None) => Ok(sr),
+            _ => self.open_storage(view, storage),
+        }
     }
 
     /// The VM's drive with this disk; makes what is missing of it.
-    pub(super) async fn have(&self, vm: &Ref<Vm>, key: &Key, wanted: &Wanted<'_>) -> Result<Drive> {
+    pub(super) async fn have(&self, vm: &Ref<Vm>, key: &Key, storage: &Storage, wanted: &Wanted<'_>) -> Result<Drive> {
         let gone = || ProviderError::new(ErrorKind::Unavailable, ATTACH, "it disappeared meanwhile");
         if self.drives(vm).await?.named(wanted.name).is_none() {
-            let disk = match self
-                .loose(key)
-                .await
-                .during(MAKE)?
-                .into_iter()
-                .find(|(_, mark)| is_it(mark.as_ref(), key, wanted))
-            {
-                Some((disk, _)) => disk,
-                None => self.make_disk(vm, key, wanted).await?,
+            let loose = self.loose(key).await.during(MAKE)?;
+            let disk = if let Some((disk, _)) = loose.into_iter().find(|(_, mark)| is_it(mark.as_ref(), key, wanted)) {
+                disk
+            } else {
+                storage.must_hold(&[(wanted.sr.clone(), wanted.size)])?;
+                self.make_disk(vm, key, wanted).await?
             };
             self.attach(vm, &disk, wanted).await?;
         }

@@ -67,7 +67,7 @@ impl XapiProvider {
         let drives = self.drives(vm).await?;
         let sr = self.unnamed_place(view, &storage, &drives)?;
         let wanted = Wanted { name: FIRST_BOOT, size: SIZE as u64, sr, read_only: true };
-        let drive = self.have(vm, &wish.key, &wanted).await?;
+        let drive = self.have(vm, &wish.key, &storage, &wanted).await?;
         let seen_by: Vec<_> =
             view.hosts.iter().filter(|(host, _)| storage.is_seen(&drive.disk.sr, Some(host))).collect();
         let coordinator = view.pool().map(|(_, pool)| pool.master.clone()).unwrap_or_default();

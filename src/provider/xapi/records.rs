@@ -203,6 +203,13 @@ pub(super) struct Sr {
     /// `iso` for a library of images, which takes no disks.
     #[serde(default)]
     pub(super) content_type: String,
+    #[serde(default, rename = "type")]
+    pub(super) kind: String,
+    /// 0 where it is not known.
+    #[serde(default, deserialize_with = "natural")]
+    pub(super) physical_size: u64,
+    #[serde(default, deserialize_with = "natural")]
+    pub(super) physical_utilisation: u64,
 }
 record!(Sr, "SR");
 

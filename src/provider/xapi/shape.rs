@@ -137,6 +137,18 @@ pub(super) fn with_storage(disks: &str, sr: &str) -> String {
     EMPTY_SR.iter().fold(disks.to_owned(), |disks, empty| disks.replace(empty, &format!("sr=\"{sr}\"")))
 }
 
+/// The disks that a description has `VM.provision` make: the uuid of each one's SR, empty where it is left open, and its size.
+pub(super) fn described(disks: &str) -> Vec<(&str, u64)> {
+    fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+        let mut all = tag.split_whitespace().filter_map(|part| part.split_once('='));
+        let (_, value) = all.find(|(key, _)| *key == name)?;
+        Some(value.trim_matches(['"', '\'', '/']))
+    }
+    let tags = disks.split("<disk ").skip(1).filter_map(|rest| rest.split('>').next());
+    tags.filter_map(|tag| Some((attribute(tag, "sr").unwrap_or_default(), attribute(tag, "size")?.parse().ok()?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +182,14 @@ mod tests {
         let named = r#"<disk sr="fd1d5bd0-d44f-edfd-f06a-2e866f385004"/>"#;
         assert!(!names_no_storage(named));
         assert_eq!(with_storage(named, "u"), named);
+    }
+
+    #[test]
+    fn a_description_tells_where_disks_come_and_how_large() {
+        let text = r#"<provision><disk device="0" size="8589934592" sr="" bootable="true" type="system"/>
+            <disk bootable='false' sr='u-1'	size='7'/><disk size="many" sr="u-2"/></provision>"#;
+        assert_eq!(described(text), [("", 8_589_934_592), ("u-1", 7)]);
+        assert_eq!(described("<provision></provision>"), []);
     }
 
     #[test]

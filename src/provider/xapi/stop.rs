@@ -35,6 +35,8 @@ pub(super) struct Asked {
     since: Instant,
     /// Whether this process asked, so that the task is ours to tidy away.
     ours: bool,
+    /// How it is looked at again when its time is over, if somebody of this process will.
+    watched: Option<StopMode>,
 }
 
 /// The guests whose systems were asked and whose answers have not been looked at.
@@ -59,8 +61,20 @@ impl Requests {
         self.all().remove(&key.guest);
     }
 
-    fn is(&self, key: &Key, task: &Ref<Task>) -> bool {
-        self.all().get(&key.guest).is_some_and(|asked| asked.task == *task)
+    /// Says who looks at it again.
+    fn watch(&self, key: &Key, task: &Ref<Task>, mode: StopMode) {
+        if let Some(asked) = self.all().get_mut(&key.guest).filter(|asked| asked.task == *task) {
+            asked.watched = Some(mode);
+        }
+    }
+
+    /// The request that is to be looked at now, unless somebody was quicker, wants the guest to run after all, or has
+    /// since said how it is to stop otherwise.
+    fn due(&self, key: &Key, task: &Ref<Task>, mode: StopMode) -> Option<Asked> {
+        let mut all = self.all();
+        let asked = all.get_mut(&key.guest).filter(|asked| asked.task == *task && asked.watched == Some(mode))?;
+        asked.watched = None;
+        Some(asked.clone())
     }
 }
 
@@ -136,12 +150,18 @@ impl XapiProvider {
             }
         };
         match time {
+            // Its power is being cut already.
+            None if power == Power::Stopping && under_way(&record).is_none() => {}
             None => {
                 self.requests.forget(key);
                 self.cut_power(&vm, &record).await.during(STOP)?;
             }
             Some(time) => {
                 if let Some(asked) = self.asked(&view, &vm, &record, key).await? {
+                    // Whoever asks again and again while a guest shuts down has nobody wait with it.
+                    if asked.watched == Some(mode) && under_way(&record).is_some() {
+                        return Ok(view.observe(&record, key, claim.stage()));
+                    }
                     self.see_through(&vm, &record, key, mode, &asked, time).await?;
                 }
             }
@@ -158,7 +178,7 @@ impl XapiProvider {
             (Some(task), _) => {
                 let age = self.age(view, &task).await.during(STOP)?;
                 let now = Instant::now();
-                Asked { task, since: now.checked_sub(age).unwrap_or(now), ours: false }
+                Asked { task, since: now.checked_sub(age).unwrap_or(now), ours: false, watched: None }
             }
             (None, _) if view.power(record) == Power::Stopping => return Ok(None),
             (None, Some(known)) => known,
@@ -166,7 +186,7 @@ impl XapiProvider {
                 not_busy(record, STOP)?;
                 self.let_go(vm, record).await.during(STOP)?;
                 let task = self.client.begin("VM.clean_shutdown", args![vm], Nature::Repeatable).await.during(STOP)?;
-                Asked { task, since: Instant::now(), ours: true }
+                Asked { task, since: Instant::now(), ours: true, watched: None }
             }
         };
         self.requests.remember(key, asked.clone());
@@ -241,6 +261,7 @@ impl XapiProvider {
     /// Looks again when the guest's time is over, or its task has ended, should nobody have done so before.
     fn look_again(&self, key: &Key, mode: StopMode, asked: &Asked, after: Duration) {
         let (me, client, key, asked) = (self.me.clone(), self.client.clone(), key.clone(), asked.clone());
+        self.requests.watch(&key, &asked.task, mode);
         tokio::spawn(async move {
             let stopped = client.events.stop.clone();
             tokio::select! {
@@ -248,23 +269,20 @@ impl XapiProvider {
                 _ = client.follow(&asked.task, Instant::now() + after) => {}
             }
             let Some(me) = me.upgrade() else { return };
-            if let Err(error) = me.conclude(&key, mode, &asked).await {
+            if let Err(error) = me.conclude(&key, mode, &asked.task).await {
                 tracing::warn!(guest = %key, %error, "the guest is not off yet");
             }
         });
     }
 
-    async fn conclude(&self, key: &Key, mode: StopMode, asked: &Asked) -> Result<()> {
+    async fn conclude(&self, key: &Key, mode: StopMode, task: &Ref<Task>) -> Result<()> {
         let _turn = self.turns.take(&key.guest).await;
-        // Somebody looked before us, or wants the guest to run after all.
-        if !self.requests.is(key, &asked.task) {
-            return Ok(());
-        }
+        let Some(asked) = self.requests.due(key, task, mode) else { return Ok(()) };
         let view = self.live().await.during(STOP)?;
         let (vm, record, _) = self.chosen(&view, key, STOP)?;
         match (view.power(&record), mode) {
             (Power::Running | Power::Stopping, StopMode::Soft(time) | StopMode::TrySoft(time)) => {
-                self.see_through(&vm, &record, key, mode, asked, time).await
+                self.see_through(&vm, &record, key, mode, &asked, time).await
             }
             _ => Ok(()),
         }

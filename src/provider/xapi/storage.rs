@@ -1,17 +1,30 @@
 //! Where disks are kept: storage repositories, and which hosts see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     call_error::During,
     driver::XapiProvider,
-    records::{Host, Pbd, Sr},
+    records::{Host, Pbd, Sr, Vm},
+    shape,
     value::Ref,
     view::View,
 };
-use crate::provider::{ErrorKind, ProviderError, Result};
+use crate::{
+    api::quantity::Bytes,
+    provider::{ErrorKind, GuestWish, ProviderError, Result},
+};
 
 const FIND: &str = "find storage for the disks";
+/// Storage of these kinds sets a disk's whole size aside; all other kinds take what is written to it.
+const SETS_ASIDE: [&str; 4] = ["lvm", "lvmofcoe", "lvmohba", "lvmoiscsi"];
+
+impl Sr {
+    /// How much it can still take. `None`: it does not say.
+    fn free(&self) -> Option<u64> {
+        (self.physical_size > 0).then(|| self.physical_size.saturating_sub(self.physical_utilisation))
+    }
+}
 
 /// The pool's storage as it is now.
 #[derive(Debug, Default)]
@@ -68,6 +81,46 @@ impl Storage {
         Err(ProviderError::new(ErrorKind::Invalid, FIND, message).with_code("SR_NOT_ATTACHED"))
     }
 
+    /// An error where a repository certainly has no room for these further disks: not for all of them where it sets their
+    /// sizes aside, none at all where it takes what is written. What does not say how full it is, is tried.
+    pub(super) fn must_hold(&self, disks: &[(Ref<Sr>, u64)]) -> Result<()> {
+        let mut wanted: BTreeMap<&Ref<Sr>, u64> = BTreeMap::new();
+        for (sr, size) in disks {
+            let sum = wanted.entry(sr).or_default();
+            *sum = sum.saturating_add(*size);
+        }
+        for (sr, size) in wanted {
+            let Some((record, free)) = self.repositories.get(sr).and_then(|record| Some((record, record.free()?)))
+            else {
+                continue;
+            };
+            let sets_aside = SETS_ASIDE.contains(&record.kind.as_str());
+            if free == 0 || (sets_aside && free < size) {
+                let message = format!(
+                    "the storage {} has {} free, and the guest's disks need {}: free or add space there, or name other storage",
+                    self.label(sr),
+                    Bytes(free),
+                    Bytes(size)
+                );
+                return Err(ProviderError::new(ErrorKind::Capacity, FIND, message).with_code("SR_FULL"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The repository that a template's description names.
+    fn described(&self, view: &View, uuid: &str, host: Option<&Ref<Host>>) -> Result<Ref<Sr>> {
+        let Some((sr, _)) = self.repositories.iter().find(|(_, record)| record.uuid == uuid) else {
+            let message = format!(
+                "the template has its disks made on the storage {uuid}, which is not in the pool: correct or empty \"sr\" in \
+                 its other_config:disks"
+            );
+            return Err(ProviderError::new(ErrorKind::Invalid, FIND, message));
+        };
+        self.must_be_seen(view, sr, host)?;
+        Ok(sr.clone())
+    }
+
     pub(super) fn label(&self, sr: &Ref<Sr>) -> String {
         self.repositories.get(sr).map_or_else(|| sr.to_string(), |sr| format!("\"{}\" ({})", sr.name_label, sr.uuid))
     }
@@ -78,6 +131,94 @@ impl XapiProvider {
         let (repositories, connections) =
             futures::future::try_join(self.client.all::<Sr>(), self.client.all::<Pbd>()).await.during(FIND)?;
         Ok(Storage { repositories, connections: connections.into_values().collect() })
+    }
+
+    /// Errors for storage that is not there, out of reach or full, before anything is made. Answers with the storage that the
+    /// template's disks must be copied to, if the chosen host does not see where they are.
+    pub(super) async fn check_storage(
+        &self,
+        view: &View,
+        template: &Vm,
+        wish: &GuestWish,
+        host: Option<&Ref<Host>>,
+    ) -> Result<Option<Ref<Sr>>> {
+        let storage = self.read_storage().await?;
+        for id in wish.disks.iter().filter_map(|disk| disk.storage.as_deref()) {
+            storage.must_be_seen(view, &storage.named(id)?, host)?;
+        }
+        let copied = self.other_storage(view, &storage, template, host)?;
+        storage.must_hold(&self.disks_to_be(view, &storage, template, copied.as_ref(), wish, host)?)?;
+        Ok(copied)
+    }
+
+    /// The disks that a new guest will have: where, and how large.
+    fn disks_to_be(
+        &self,
+        view: &View,
+        storage: &Storage,
+        template: &Vm,
+        copied: Option<&Ref<Sr>>,
+        wish: &GuestWish,
+        host: Option<&Ref<Host>>,
+    ) -> Result<Vec<(Ref<Sr>, u64)>> {
+        let drives = view.drives(template);
+        let has = drives.iter().map(|drive| (copied.unwrap_or(&drive.disk.sr).clone(), drive.disk.virtual_size));
+        let mut all: Vec<_> = has.collect();
+        if let Some(disks) = template.other_config.get(shape::DISKS) {
+            for (uuid, size) in shape::described(disks) {
+                let sr = if uuid.is_empty() {
+                    self.open_storage(view, storage)?
+                } else {
+                    storage.described(view, uuid, host)?
+                };
+                all.push((sr, size));
+            }
+        }
+        let root = all.first().map(|(sr, _)| sr.clone());
+        if let (Some((_, size)), Some(wished)) = (all.first_mut(), wish.root_disk) {
+            *size = wished.0.max(*size);
+        }
+        for disk in &wish.disks {
+            let sr = match (&disk.storage, &root, &self.default_storage) {
+                (Some(id), ..) => storage.named(id)?,
+                (None, Some(root), None) => root.clone(),
+                (None, ..) => self.open_storage(view, storage)?,
+            };
+            all.push((sr, disk.size.0));
+        }
+        Ok(all)
+    }
+
+    /// The storage that a template's disks must be copied to, as the chosen host does not see where they are.
+    fn other_storage(
+        &self,
+        view: &View,
+        storage: &Storage,
+        template: &Vm,
+        host: Option<&Ref<Host>>,
+    ) -> Result<Option<Ref<Sr>>> {
+        let Some(host) = host else { return Ok(None) };
+        let drives = view.drives(template);
+        let Some(hidden) = drives.iter().map(|drive| &drive.disk.sr).find(|sr| !storage.is_seen(sr, Some(host))) else {
+            return Ok(None);
+        };
+        let target = self.default_storage(view, storage)?.filter(|sr| storage.is_seen(sr, Some(host)));
+        target.map(Some).ok_or_else(|| {
+            let host = view.hosts.get(host).map_or("the chosen host", |host| host.name_label.as_str());
+            let message = format!(
+                "the template's disks are on storage {}, which {host} does not see, nor does it see the default storage to \
+                 copy them to: set a defaultStorage that all hosts share, or keep the template on such storage",
+                storage.label(hidden)
+            );
+            ProviderError::new(ErrorKind::Invalid, "copy the template", message).with_code("SR_NOT_ATTACHED")
+        })
+    }
+
+    /// The storage for disks of which nothing says where.
+    pub(super) fn open_storage(&self, view: &View, storage: &Storage) -> Result<Ref<Sr>> {
+        let message = "neither guest nor template names storage and the pool has no default SR: set one";
+        let default = self.default_storage(view, storage)?;
+        default.ok_or_else(|| ProviderError::new(ErrorKind::Invalid, FIND, message))
     }
 
     /// The storage for disks that name none and have no neighbour: the configured one, else the pool's own.
@@ -95,9 +236,14 @@ mod tests {
     use super::*;
     use crate::provider::xapi::view::tests::view;
 
+    fn sr(kind: &str, physical_size: u64, physical_utilisation: u64) -> Sr {
+        let (uuid, name_label, content_type) = (String::new(), String::new(), String::new());
+        Sr { uuid, name_label, content_type, kind: kind.into(), physical_size, physical_utilisation }
+    }
+
     fn storage() -> Storage {
-        let sr = |uuid: &str, name: &str, kind: &str| {
-            let sr = Sr { uuid: uuid.into(), name_label: name.into(), content_type: kind.into() };
+        let named = |uuid: &str, name: &str, kind: &str| {
+            let sr = Sr { uuid: uuid.into(), name_label: name.into(), content_type: kind.into(), ..sr("", 0, 0) };
             (Ref::new(format!("r-{uuid}")), sr)
         };
         let pbd = |sr: &str, host: &str, currently_attached| Pbd {
@@ -107,10 +253,10 @@ mod tests {
         };
         Storage {
             repositories: HashMap::from([
-                sr("u1", "fast", "user"),
-                sr("u2", "Local", ""),
-                sr("u3", "Local", ""),
-                sr("u4", "isos", "iso"),
+                named("u1", "fast", "user"),
+                named("u2", "Local", ""),
+                named("u3", "Local", ""),
+                named("u4", "isos", "iso"),
             ]),
             connections: vec![pbd("u1", "h1", true), pbd("u1", "h2", false), pbd("u2", "h2", true)],
         }
@@ -128,6 +274,29 @@ mod tests {
         ] {
             assert_eq!(storage().named(id).map_err(|error| error.kind), found.map(Ref::new), "{id}");
         }
+    }
+
+    #[test]
+    fn storage_that_is_full_is_refused_and_storage_that_does_not_say_is_tried() {
+        for (kind, size, used, disks, fits) in [
+            ("lvm", 100, 40, vec![60], true),
+            ("lvm", 100, 40, vec![30, 31], false),
+            ("lvmoiscsi", 100, 40, vec![61], false),
+            ("lvm", 0, 0, vec![61], true),
+            ("nfs", 100, 40, vec![600], true),
+            ("nfs", 100, 100, vec![1], false),
+            ("nfs", 100, 101, vec![1], false),
+            ("nfs", 100, 100, vec![], true),
+            ("of tomorrow", 100, 40, vec![600], true),
+        ] {
+            let storage =
+                Storage { repositories: HashMap::from([(Ref::new("r"), sr(kind, size, used))]), connections: vec![] };
+            let disks: Vec<_> = disks.into_iter().map(|size| (Ref::new("r"), size)).collect();
+            let said = storage.must_hold(&disks).map_err(|error| error.kind);
+            assert_eq!(said, if fits { Ok(()) } else { Err(ErrorKind::Capacity) }, "{kind} {used}/{size} {disks:?}");
+        }
+        let elsewhere = [(Ref::new("unheard of"), 1)];
+        assert!(Storage::default().must_hold(&elsewhere).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     drives::Drives,
     identity::{self, Claim, is_halted},
-    records::{GuestMetrics, Host, HostMetrics, Pool, Vbd, Vdi, Vm, VmMetrics},
+    records::{GuestMetrics, Host, HostMetrics, Pool, Task, Vbd, Vdi, Vm, VmMetrics},
     value::{Ref, time},
 };
 use crate::{
@@ -131,11 +131,14 @@ impl View {
         }
     }
 
-    /// How many VMs are on their way to another host now, whoever moves them.
-    pub(super) fn moves(&self) -> usize {
-        let moves =
-            |vm: &Vm| vm.current_operations.values().any(|op| matches!(op.as_str(), "pool_migrate" | "migrate_send"));
-        self.vms.values().filter(|vm| moves(vm)).count()
+    /// The tasks that take VMs to another host now, whoever moves them; one for each VM.
+    pub(super) fn moves(&self) -> Vec<Ref<Task>> {
+        let moves = |vm: &Arc<Vm>| {
+            let mut all = vm.current_operations.iter();
+            let (task, _) = all.find(|(_, op)| matches!(op.as_str(), "pool_migrate" | "migrate_send"))?;
+            Some(Ref::new(task.as_str()))
+        };
+        self.vms.values().filter_map(moves).collect()
     }
 
     fn started_at(&self, vm: &Vm) -> Option<Timestamp> {

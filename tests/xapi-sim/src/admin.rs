@@ -38,6 +38,7 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
         .route("/session", post(session))
         .route("/restart", post(restart_coordinator))
         .route("/crash", post(crash_coordinator))
+        .route("/flush", post(flush))
         .route("/coordinator", post(change_coordinator))
         .route("/hosts/{host}/kill", post(kill))
         .route("/hosts/{host}/isolate", post(isolate))
@@ -158,6 +159,12 @@ async fn session(State(sim): Shared) -> Response {
 
 async fn restart_coordinator(State(sim): Shared) -> Response {
     restart::restart(sim, None).await;
+    done()
+}
+
+/// Nothing that was written before this can be lost any more.
+async fn flush(State(sim): Shared) -> Response {
+    sim.write(|w| w.store.flush());
     done()
 }
 
