@@ -153,7 +153,7 @@ fn end(stack: &Stack, operator: &mut stack::Process, address: &str, tally: Tally
     let runs = || {
         let text = fetch(address, "/metrics").map(|(_, text)| text).unwrap_or_default();
         let count = |line: &str| {
-            line.strip_prefix("innkeeper_reconcile_duration_seconds_count")?.rsplit(' ').next()?.parse().ok()
+            line.strip_prefix("innkeeper_reconcile_duration_seconds_count")?.rsplit(' ').next()?.parse::<f64>().ok()
         };
         text.lines().filter_map(count).sum::<f64>()
     };

@@ -75,7 +75,7 @@ fn wrong(value: &Value, dice: &mut Dice) -> Option<Value> {
         Value::Bool(flag) => vec![json!(!flag), json!(flag.to_string())],
         Value::Array(list) => {
             let twice: Vec<Value> = list.iter().chain(list).cloned().collect();
-            vec![json!(twice), json!(list.repeat(300))]
+            vec![json!(twice), json!(list.iter().cycle().take(300).collect::<Vec<_>>())]
         }
         Value::Object(map) => {
             let mut more = map.clone();
