@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos soak bench-scale bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test chaos soak chaos-selftest model mutations fuzz bench-scale bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,18 @@ soak: ## Make, change and remove N=200 guests on a failing Xen pool, with SEEDS=
 
 bench-xapi: ## Follow a Xen pool of 64 hosts and 2,000 VMs with an optimised driver; fails where it is too slow
 	@scripts/bench-xapi.sh
+
+chaos-selftest: ## Plant two defects, one after the other, and see that the tests of faults find each
+	@scripts/chaos-selftest.sh
+
+model: ## Explore the life of a guest with stateright; MODEL_FAULTS=2 and MODEL_TICKS=3 say how far
+	@scripts/model.sh
+
+mutations: ## Apply N=2000 manifests with one wrong field each, and after each the right one
+	@scripts/mutations.sh
+
+fuzz: ## Feed the parsers of outside bytes with anything, SECONDS_EACH=600 for each; needs a nightly Rust toolchain
+	@scripts/fuzz.sh
 
 bench-scale: ## Measure how long N=1000 guests take over four pools; builds an optimised operator, PROFILE=dev does not
 	@scripts/bench-scale.sh

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod cli;
+mod defect;
 pub mod guest;
 pub mod operator;
 pub mod plan;

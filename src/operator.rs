@@ -30,11 +30,12 @@ use crate::{
         events::Herald,
         lease::{LeaseName, Loss, decide::Timing},
         metrics::Metrics,
+        pace::Pace,
         queue::{Nudge, Queue, queue},
         watch::{Filled, Listener, follow},
         watchdog::{Limit, Watchdog},
     },
-    scheduler::Scheduler,
+    scheduler::{Scheduler, handover::Handover},
     serve::ServeError,
     workload,
 };
@@ -238,6 +239,7 @@ fn spawn_controllers(
     links: Arc<pool::Links>,
 ) -> JoinSet<()> {
     let stores = &common.stores;
+    let handover = Arc::<Handover>::default();
     let mut set = JoinSet::new();
     let (this, context) = (common.looping("workload", FEW, WORKLOAD), Arc::new(common.for_workloads()));
     let (store, queue) = (stores.workloads.clone(), queues.workloads);
@@ -245,13 +247,15 @@ fn spawn_controllers(
     let (this, context) = (common.looping("pool", FEW, POOL), Arc::new(common.for_pools(links)));
     let (store, queue) = (stores.pools.clone(), queues.pools);
     set.spawn(controller::run(this, store, queue, context, pool::reconcile));
-    let (this, context) =
-        (common.looping("guest", options.guests_at_once, GUEST), Arc::new(common.for_guests(registry)));
+    let (this, context) = (
+        common.looping("guest", options.guests_at_once, GUEST),
+        Arc::new(common.for_guests(registry, Arc::clone(&handover))),
+    );
     let (store, queue) = (stores.guests.clone(), queues.guests);
     set.spawn(controller::run(this, store, queue, context, guest::reconcile));
     let (pools, nudge) = (stores.pools.clone(), nudges.pools);
     set.spawn(pool::rotation::follow(common.client.clone(), pools, nudge, common.shutdown.clone()));
-    set.spawn(common.scheduler(nudges.bell).run(common.shutdown.clone()));
+    set.spawn(common.scheduler(nudges.bell, handover).run(common.shutdown.clone()));
     set
 }
 
@@ -270,6 +274,7 @@ impl Common {
             client: self.client.clone(),
             guests: self.stores.guests.clone(),
             herald: self.herald("innkeeper-workload"),
+            pace: Pace::default(),
             now: Timestamp::now,
         }
     }
@@ -281,22 +286,24 @@ impl Common {
             links,
             owner: self.owner.clone(),
             herald: self.herald("innkeeper-pool"),
+            pace: Pace::default(),
             now: Timestamp::now,
         }
     }
 
-    fn for_guests(&self, registry: Arc<Registry>) -> guest::Context {
+    fn for_guests(&self, registry: Arc<Registry>, handover: Arc<Handover>) -> guest::Context {
         guest::Context {
             client: self.client.clone(),
             pools: self.stores.pools.clone(),
             registry,
             herald: self.herald("innkeeper-guest"),
             patience: Patience::default(),
+            handover,
             now: Timestamp::now,
         }
     }
 
-    fn scheduler(&self, bell: Arc<Notify>) -> Scheduler {
+    fn scheduler(&self, bell: Arc<Notify>, handover: Arc<Handover>) -> Scheduler {
         Scheduler {
             client: self.client.clone(),
             guests: self.stores.guests.clone(),
@@ -307,6 +314,7 @@ impl Common {
             bell,
             metrics: Arc::clone(&self.metrics),
             watchdog: self.watchdog.clone(),
+            handover,
         }
     }
 }

@@ -117,6 +117,14 @@ pub fn merge(old: &[Condition], claims: &[Claim], generation: Option<i64>, now: 
         .collect()
 }
 
+/// The conditions in the order in which they are written, so that the same ones always look the same.
+#[must_use]
+pub fn in_order(conditions: impl Iterator<Item = Condition>) -> Vec<Condition> {
+    let mut all: Vec<Condition> = conditions.collect();
+    all.sort_by(|a, b| a.type_.cmp(&b.type_));
+    all
+}
+
 /// The condition of this kind.
 #[must_use]
 pub fn find(conditions: &[Condition], kind: Kind) -> Option<&Condition> {

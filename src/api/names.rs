@@ -17,9 +17,9 @@ pub const POOL_FINALIZER: &str = "innkeeper.dev/guests";
 pub mod manager {
     /// The workload controller.
     pub const WORKLOAD: &str = "innkeeper-workload";
-    /// The scheduler: bindings and the reasons for them.
+    /// The scheduler: bindings and moves.
     pub const SCHEDULER: &str = "innkeeper-scheduler";
-    /// The guest controller.
+    /// The whole status of a Guest, whichever controller writes it.
     pub const GUEST: &str = "innkeeper-guest";
     /// The pool controller.
     pub const POOL: &str = "innkeeper-pool";

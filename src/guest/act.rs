@@ -51,6 +51,10 @@ impl Run<'_> {
     pub(super) async fn take(&mut self, verdict: Verdict) -> Result<Progress, ApiError> {
         match &verdict.step {
             Step::Rest => {
+                let made_at = self.guest.creation_timestamp().map(|time| time.0);
+                if let Some(rest) = status::is_early(&self.facts, made_at) {
+                    return Ok(Progress::Rest(Action::requeue(rest)));
+                }
                 self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;
                 Ok(Progress::Rest(Action::requeue(verdict.again.unwrap_or(PATROL))))
             }
@@ -102,7 +106,10 @@ impl Run<'_> {
                 let note = format!("VM {} in {pool}{on}", vm.provider_id);
                 info!(guest = %self.facts.subject.key, vm = vm.provider_id, reason, "acted");
                 (self.facts.vm, self.fresh) = (Sight::Known(vm), true);
-                self.tell(false, reason, action, note).await;
+                // That a new guest is made and started says its status.
+                if self.has_run() || !matches!(step, Step::Create(_) | Step::Start(_)) {
+                    self.tell(false, reason, action, note).await;
+                }
                 Ok(Progress::GoOn)
             }
             Err(error) => self.failed(step, &error).await,
@@ -176,12 +183,20 @@ impl Run<'_> {
         })
     }
 
-    /// Writes our part of the status where it differs, and goes on with what the API server then holds.
+    /// Writes our part of the status where it differs, with the reasons for a new binding, and goes on with what the API
+    /// server then holds.
     pub(super) async fn write(&mut self, own: OwnStatus) -> Result<(), ApiError> {
-        if own == OwnStatus::of(&self.guest.status.clone().unwrap_or_default()) {
+        let old = self.guest.status.clone().unwrap_or_default();
+        let reasons = self.context.handover.of(&self.guest);
+        if reasons.is_none() && own == OwnStatus::of(&old) {
             return Ok(());
         }
-        let written = apply::status(&self.api(), &*self.guest, manager::GUEST, &own).await?;
+        let whole = own.onto(&old);
+        let whole = reasons.clone().map_or(whole.clone(), |reasons| reasons.onto(&whole));
+        let written = apply::status(&self.api(), &*self.guest, manager::GUEST, &whole).await?;
+        if reasons.is_some() {
+            self.context.handover.written(&self.guest);
+        }
         self.facts.subject = Subject::new(&written);
         self.guest = Arc::new(written);
         Ok(())

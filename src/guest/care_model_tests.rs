@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
 use super::{
+    model_faults::Faults,
     model_tests::{Run, delete_object, one_round},
     model_world::{Made, POOLS, World},
     testing::at,
@@ -87,7 +88,7 @@ fn act(world: &mut World, act: Act) {
 }
 
 fn cared_for(faults: Vec<u8>, liked: usize, retain: bool) -> World {
-    let mut world = World::new(faults, liked);
+    let mut world = World::new(Faults::Bytes(faults), liked);
     edit(&mut world, |guest| {
         let on_pool_lost = OnPoolLost {
             action: PoolLostAction::RecreateIfFenced,
@@ -141,6 +142,7 @@ proptest! {
         }
         act(&mut world, Act::Unhold);
         calm(&mut world, 60);
+        prop_assert!(world.violated.is_none(), "{}", world.violated.unwrap());
         prop_assert!(world.stops <= world.may_stop(), "restarted again and again: {:#?}", world);
         if deleted_at.is_some() {
             // What was given up in a fenced pool and is to be kept becomes an orphan that the pool names.

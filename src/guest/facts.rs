@@ -13,6 +13,7 @@ use crate::{
         names::GUEST_FINALIZER,
         template::{PowerState, Size},
     },
+    defect::Defect,
     provider::{ErrorKind, FirstBoot, GuestWish, Key, ObservedGuest, Power, ProviderError, Stage},
 };
 
@@ -80,7 +81,8 @@ impl Subject {
     }
 
     /// Whether its VM has run, or may have: from then on its disks hold somebody's work. What is rented runs from the
-    /// call that makes it; other VMs run when they are started, by us (which is noted before) or by somebody else.
+    /// call that makes it; other VMs run when they are started, by us (which is noted before, in the guest's status or on
+    /// the VM itself) or by somebody else.
     #[must_use]
     pub fn may_have_run(&self, vm: &ObservedGuest) -> bool {
         let started = self.creation.as_ref().is_some_and(|creation| creation.started);
@@ -91,7 +93,7 @@ impl Subject {
             }
             Power::Stopped | Power::Terminating | Power::Terminated => false,
         };
-        started || shows || (rented && vm.stage == Stage::Complete)
+        started || shows || vm.ever_started == Some(true) || (rented && vm.stage == Stage::Complete)
     }
 }
 
@@ -136,6 +138,19 @@ pub enum Sight {
     Unknown(Trouble),
     /// It is there.
     Known(ObservedGuest),
+}
+
+impl Sight {
+    /// What a provider's answer means: a read that failed says nothing.
+    #[must_use]
+    pub fn of(answer: Result<Option<ObservedGuest>, Trouble>) -> Self {
+        match answer {
+            Ok(Some(vm)) => Self::Known(vm),
+            Ok(None) => Self::Absent,
+            Err(_) if Defect::FailedReadIsAbsent.is_planted() => Self::Absent,
+            Err(trouble) => Self::Unknown(trouble),
+        }
+    }
 }
 
 /// What is known of what cloud-init is to be told.

@@ -4,7 +4,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::{
     Context,
-    facts::{Facts, FirstBootSight, Place, Sight, Subject, Trace},
+    facts::{Facts, FirstBootSight, Place, Sight, Subject, Trace, Trouble},
     wish,
 };
 use crate::{
@@ -18,11 +18,9 @@ pub(super) async fn gather(context: &Context, guest: &Guest, freshness: Freshnes
     let (place, provider) = place(context, guest, &subject);
     let vm = match &provider {
         None => Sight::NotAsked,
-        Some(provider) => match provider.find(&subject.key, freshness).await {
-            Ok(Some(vm)) => Sight::Known(vm),
-            Ok(None) => Sight::Absent,
-            Err(error) => Sight::Unknown((&error).into()),
-        },
+        Some(provider) => {
+            Sight::of(provider.find(&subject.key, freshness).await.map_err(|error| Trouble::from(&error)))
+        }
     };
     let pool = subject.pool().and_then(|pool| context.pools.get(&ObjectRef::<CloudPool>::new(pool)));
     Facts {

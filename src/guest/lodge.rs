@@ -7,7 +7,10 @@ use super::{
     facts::{Facts, FirstBootSight, Place, Sight},
     lost, power, relocate, say,
 };
-use crate::provider::{GuestWish, Key, Stage};
+use crate::{
+    defect::Defect,
+    provider::{GuestWish, Key, Stage},
+};
 
 /// What can be asked of an open pool.
 pub(super) struct Lodging<'f> {
@@ -76,16 +79,19 @@ pub(super) fn make(facts: &Facts, here: &Lodging<'_>) -> Verdict {
         let why = format!("it has no VM in {pool}, and managementPolicies lacks Create: add it, or adopt a VM");
         return stalled("CreateNotAllowed", &why);
     }
-    let wish = match here.wish {
-        Ok(wish) => wish,
+    let mut wish = match here.wish {
+        Ok(wish) => wish.clone(),
         Err(why) => return stalled("WishNotPossible", why),
     };
+    if Defect::ForgottenKey.is_planted() && subject.creation.is_some() {
+        wish.key.guest = format!("{}-again", wish.key.guest);
+    }
     let say = say::creating(pool, "its VM is being made");
     match &facts.first_boot {
         FirstBootSight::NotRead if subject.spec.template.cloud_init.is_some() => Verdict::go(Step::ReadFirstBoot, say),
-        FirstBootSight::NotRead => Verdict::go(Step::Create(Box::new(wish.clone())), say),
+        FirstBootSight::NotRead => Verdict::go(Step::Create(Box::new(wish)), say),
         FirstBootSight::Known(first_boot) => {
-            let wish = GuestWish { first_boot: first_boot.clone(), ..wish.clone() };
+            let wish = GuestWish { first_boot: first_boot.clone(), ..wish };
             Verdict::go(Step::Create(Box::new(wish)), say)
         }
     }

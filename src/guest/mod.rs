@@ -20,6 +20,12 @@ pub mod wish;
 #[cfg(test)]
 mod care_model_tests;
 #[cfg(test)]
+mod model_explored_tests;
+#[cfg(test)]
+mod model_faults;
+#[cfg(test)]
+mod model_small;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod model_world;
@@ -38,6 +44,7 @@ use crate::{
     api::{CloudPool, Guest},
     provider::{Freshness, Registry},
     runtime::{ApiError, backoff::Patience, events::Herald},
+    scheduler::handover::Handover,
 };
 use act::{Progress, Run};
 
@@ -53,6 +60,8 @@ pub struct Context {
     pub herald: Herald,
     /// Guests whose last step failed, by UID.
     pub patience: Patience<String>,
+    /// Reasons of the scheduler's that go into the next write.
+    pub handover: Arc<Handover>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }

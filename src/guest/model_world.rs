@@ -1,6 +1,11 @@
 //! A small model of an API server, a scheduler and two providers, with faults.
 
-use super::testing::{at, guest, key, vm};
+use std::hash::{Hash, Hasher};
+
+use super::{
+    model_faults::Faults,
+    testing::{UID, at, guest, key, vm},
+};
 use crate::{
     api::{Guest, guest::Binding},
     provider::{Deletion, ErrorKind, Key, ObservedGuest, Power, Stage},
@@ -10,7 +15,10 @@ pub const POOLS: [&str; 2] = ["xen", "rent"];
 
 /// What a provider holds: a VM, or a request for one that it has not heard yet.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Made {
+    /// The UID in its mark.
+    pub guest: String,
     pub pool: usize,
     pub incarnation: u32,
     pub stage: Stage,
@@ -25,18 +33,26 @@ pub struct Made {
     pub vcpus: u32,
     /// It was given up as it is.
     pub released: bool,
+    /// Its driver noted on it that it was started.
+    pub noted: bool,
+}
+
+impl Hash for Made {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        format!("{self:?}").hash(state);
+    }
 }
 
 /// The operator was killed, or has nothing more to do now.
 pub struct Stop;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub now: i64,
     /// All that the API server ever held; the last is what it holds. `None`: the object is gone.
     pub objects: Vec<Option<Guest>>,
     pub made: Vec<Made>,
-    pub faults: Vec<u8>,
+    pub faults: Faults,
     pub calm: bool,
     /// Which pool the scheduler likes better.
     pub liked: usize,
@@ -47,20 +63,48 @@ pub struct World {
     /// How often a VM that ran was stopped, and how often a restart was wished.
     pub stops: usize,
     pub restarts: usize,
+    /// The pool that does not answer.
+    pub silent: Option<usize>,
+    /// What happened that must never happen.
+    pub violated: Option<String>,
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for object in self.objects.iter().rev().take(2) {
+            serde_json::to_string(object).unwrap().hash(state);
+        }
+        (self.now, &self.made, self.calm, self.liked, self.vcpus, self.fenced, self.silent).hash(state);
+        self.violated.is_some().hash(state);
+    }
 }
 
 impl World {
-    pub fn new(faults: Vec<u8>, liked: usize) -> Self {
+    pub fn new(faults: Faults, liked: usize) -> Self {
         let mut first = guest();
         (first.spec.binding, first.status) = (None, None);
         let (made, calm, vcpus, fenced) = (Vec::new(), false, 2, None);
         let (stops, restarts) = (0, 0);
-        Self { now: 0, objects: vec![Some(first)], made, faults, calm, liked, vcpus, fenced, stops, restarts }
+        let (silent, violated) = (None, None);
+        let objects = vec![Some(first)];
+        Self { now: 0, objects, made, faults, calm, liked, vcpus, fenced, stops, restarts, silent, violated }
     }
 
-    /// The next fault; 0 for none.
-    pub fn fault(&mut self, kinds: u8) -> u8 {
-        if self.calm { 0 } else { self.faults.pop().map_or(0, |byte| if byte < 128 { 0 } else { byte % kinds }) }
+    /// The next fault, of so many; 0 for none.
+    pub fn fault(&mut self, ways: u8, of: u8) -> u8 {
+        if self.calm { 0 } else { self.faults.next(ways, of) }
+    }
+
+    /// It must never be so.
+    fn never(&mut self, what: &str) {
+        if self.violated.is_none() {
+            self.violated = Some(format!("{what}: {self:#?}"));
+        }
+    }
+
+    pub fn bound_pool(&self) -> Option<usize> {
+        let binding = self.object()?.spec.binding.as_ref()?;
+        POOLS.iter().position(|pool| *pool == binding.pool)
     }
 
     pub fn object(&self) -> Option<&Guest> {
@@ -73,22 +117,27 @@ impl World {
 
     pub fn find(&self, pool: usize, incarnation: u32) -> Option<ObservedGuest> {
         let shown = self.there(pool).filter(|made| (made.own || made.shows <= self.now) && !made.released);
-        let of = shown.filter(|made| made.incarnation == incarnation);
+        let of = shown.filter(|made| made.incarnation == incarnation && made.guest == UID);
         let one = of.min_by_key(|made| made.stage == Stage::Incomplete)?;
-        Some(ObservedGuest { key: key(incarnation), stage: one.stage, vcpus: Some(one.vcpus), ..vm(one.power) })
+        let ever_started = (pool == 0).then_some(one.noted);
+        let seen = ObservedGuest { key: key(incarnation), stage: one.stage, vcpus: Some(one.vcpus), ..vm(one.power) };
+        Some(ObservedGuest { ever_started, ..seen })
     }
 
     pub fn flying(&self, pool: usize) -> bool {
         self.made.iter().any(|made| made.pool == pool && made.own && made.lands > self.now)
     }
 
-    pub fn create(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
-        let rents = pool == 1;
-        let fault = self.fault(8);
+    pub fn create(&mut self, pool: usize, key: &Key) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
+        let (rents, incarnation) = (pool == 1, key.incarnation);
+        if self.silent == Some(pool) {
+            return Ok(Err(ErrorKind::Unavailable));
+        }
+        let fault = self.fault(6, 8);
         if fault == 1 {
             return Err(Stop);
         }
-        let same = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation;
+        let same = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation && made.guest == key.guest;
         let now = self.now;
         if rents && let Some(made) = self.made.iter_mut().find(same) {
             // The same token: the same instance, heard by now.
@@ -103,14 +152,28 @@ impl World {
                 3 => return Ok(Err(ErrorKind::Unavailable)),
                 _ => {}
             }
-            let late = if matches!(fault, 4 | 5) { i64::try_from(self.faults.len() % 59).unwrap() } else { 0 };
+            let late = if matches!(fault, 4 | 5) { self.faults.late() } else { 0 };
             let stage = if rents || late == 0 { Stage::Complete } else { Stage::Incomplete };
             let stage = if !rents && fault == 6 { Stage::Incomplete } else { stage };
             let power = if rents { Power::Running } else { Power::Stopped };
             let shows = if rents { now + 40.max(late) } else { now + late };
             let (lands, vcpus) = (now + late, self.vcpus);
-            let (ran, own, released) = (rents, true, false);
-            self.made.push(Made { pool, incarnation, stage, power, ran, lands, shows, own, vcpus, released });
+            let (ran, own, released, noted) = (rents, true, false, false);
+            let guest = key.guest.clone();
+            self.made.push(Made {
+                guest,
+                pool,
+                incarnation,
+                stage,
+                power,
+                ran,
+                lands,
+                shows,
+                own,
+                vcpus,
+                released,
+                noted,
+            });
         }
         self.check();
         match fault {
@@ -121,7 +184,10 @@ impl World {
     }
 
     pub fn start(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
-        let fault = self.fault(6);
+        if self.silent == Some(pool) {
+            return Ok(Err(ErrorKind::Unavailable));
+        }
+        let fault = self.fault(5, 6);
         match fault {
             1 => return Err(Stop),
             2 => return Ok(Err(ErrorKind::Capacity)),
@@ -131,7 +197,7 @@ impl World {
         let now = self.now;
         let here = |made: &&mut Made| made.pool == pool && made.incarnation == incarnation && made.lands <= now;
         match self.made.iter_mut().filter(here).find(|made| made.stage == Stage::Complete) {
-            Some(made) => (made.power, made.ran) = (Power::Running, true),
+            Some(made) => (made.power, made.ran, made.noted) = (Power::Running, true, true),
             None => return Ok(Err(ErrorKind::NotFound)),
         }
         match fault {
@@ -142,7 +208,10 @@ impl World {
     }
 
     pub fn delete(&mut self, pool: usize, key: &Key, deleted: bool) -> Result<Result<Deletion, ErrorKind>, Stop> {
-        let fault = self.fault(6);
+        if self.silent == Some(pool) {
+            return Ok(Err(ErrorKind::Unavailable));
+        }
+        let fault = self.fault(5, 6);
         match fault {
             1 => return Err(Stop),
             2 => return Ok(Err(ErrorKind::Unavailable)),
@@ -152,12 +221,12 @@ impl World {
         let (now, all) = (self.now, self.made.len());
         let goes = |made: &Made| {
             let shown = made.lands <= now && (made.own || made.shows <= now);
-            made.pool == pool && made.incarnation <= key.incarnation && shown && !made.released
+            made.pool == pool && made.incarnation <= key.incarnation && made.guest == UID && shown && !made.released
         };
-        assert!(
-            deleted || !self.made.iter().any(|made| goes(made) && made.ran),
-            "a VM that ran was removed: {self:#?}"
-        );
+        // One that was given up goes when its pool is back, by whichever step.
+        if !deleted && self.made.iter().any(|made| goes(made) && made.ran && !self.was_given_up(made)) {
+            self.never("a VM that ran was removed");
+        }
         self.made.retain(|made| !goes(made));
         assert!(self.made.len() <= all);
         match fault {
@@ -169,14 +238,17 @@ impl World {
     }
 
     /// What must hold at every moment.
-    pub fn check(&self) {
+    pub fn check(&mut self) {
         let status = self.object().and_then(|guest| guest.status.clone()).unwrap_or_default();
         let given_up = |made: &Made| status.abandoned.iter().any(|left| left.incarnation == made.incarnation);
         let finished =
             |made: &&Made| made.lands <= self.now && made.stage == Stage::Complete && !made.released && !given_up(made);
-        assert!(self.made.iter().filter(finished).count() <= 1, "two VMs of one guest: {self:#?}");
+        let two = self.made.iter().filter(finished).count() > 1;
         let on = |made: &&Made| made.power == Power::Running && !made.released;
-        assert!(self.made.iter().filter(on).count() <= 1, "two VMs of one guest run: {self:#?}");
+        let two_run = self.made.iter().filter(on).count() > 1;
+        if two || two_run {
+            self.never("two VMs of one guest");
+        }
     }
 
     /// The VM that is there and complete.
@@ -187,7 +259,7 @@ impl World {
     }
 
     pub fn stop(&mut self, pool: usize, incarnation: u32) -> Result<Result<ObservedGuest, ErrorKind>, Stop> {
-        let fault = self.fault(6);
+        let fault = self.fault(5, 6);
         match fault {
             1 => return Err(Stop),
             2 | 3 => return Ok(Err(ErrorKind::Unavailable)),
@@ -206,7 +278,7 @@ impl World {
 
     /// A running VM takes no other size.
     pub fn amend(&mut self, pool: usize, incarnation: u32, vcpus: u32) -> Result<Result<bool, ErrorKind>, Stop> {
-        let fault = self.fault(6);
+        let fault = self.fault(4, 6);
         match fault {
             1 => return Err(Stop),
             2 => return Ok(Err(ErrorKind::Unavailable)),
@@ -222,7 +294,7 @@ impl World {
     }
 
     pub fn release(&mut self, pool: usize, incarnation: u32) -> Result<Result<(), ErrorKind>, Stop> {
-        let fault = self.fault(6);
+        let fault = self.fault(4, 6);
         match fault {
             1 => return Err(Stop),
             2 => return Ok(Err(ErrorKind::Unavailable)),

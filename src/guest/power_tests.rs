@@ -33,7 +33,8 @@ fn on(guest: &Guest, power: Power) -> Facts {
 }
 
 fn store(guest: &mut Guest, own: &OwnStatus) {
-    guest.status = Some(serde_json::from_value::<GuestStatus>(serde_json::to_value(own).unwrap()).unwrap());
+    let whole = own.clone().onto(&GuestStatus::default());
+    guest.status = Some(serde_json::from_value(serde_json::to_value(whole).unwrap()).unwrap());
 }
 
 #[test]

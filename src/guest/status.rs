@@ -1,10 +1,12 @@
 //! The guest controller's part of a guest's status. Pure; written only when it differs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde::Serialize;
 
 use super::{
+    decide::remaining,
     facts::{Facts, Place, Sight, Subject, Trace},
     power::restart_due,
     say::Say,
@@ -15,42 +17,26 @@ use crate::{
         condition::{self, Kind},
         guest::{Abandoned, Creation, Phase, Refusal, RelocationStatus, ResizeStatus, RestartStatus},
     },
-    provider::{ErrorKind, ObservedGuest, Stage},
+    provider::{ErrorKind, ObservedGuest, Power, Stage},
 };
 
 /// The fields that this controller owns.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnStatus {
-    #[serde(skip_serializing_if = "Option::is_none")]
     observed_generation: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<Phase>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     incarnation: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     creation: Option<Creation>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     provider_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     restart: Option<RestartStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resize: Option<ResizeStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     relocation: Option<RelocationStatus>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     protected: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     silent_since: Option<Time>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     abandoned: Vec<Abandoned>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     refusals: Vec<Refusal>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<Condition>,
 }
 
@@ -83,7 +69,33 @@ impl OwnStatus {
             silent_since: status.silent_since.clone(),
             abandoned: status.abandoned.clone(),
             refusals: status.refusals.clone(),
-            conditions: status.conditions.iter().filter(own).cloned().collect(),
+            conditions: condition::in_order(status.conditions.iter().filter(own).cloned()),
+        }
+    }
+
+    /// The whole status that has this as our part, and all else as it stands.
+    #[must_use]
+    pub fn onto(self, status: &GuestStatus) -> GuestStatus {
+        let own = |c: &&Condition| OWN.iter().any(|kind| kind.to_string() == c.type_);
+        let others = status.conditions.iter().filter(|condition| !own(condition)).cloned();
+        GuestStatus {
+            conditions: condition::in_order(others.chain(self.conditions)),
+            observed_generation: self.observed_generation,
+            phase: self.phase,
+            incarnation: self.incarnation,
+            creation: self.creation,
+            provider_id: self.provider_id,
+            host: self.host,
+            addresses: self.addresses,
+            restart: self.restart,
+            resize: self.resize,
+            relocation: self.relocation,
+            protected: self.protected,
+            silent_since: self.silent_since,
+            abandoned: self.abandoned,
+            refusals: self.refusals,
+            hourly_cost: status.hourly_cost,
+            placement: status.placement.clone(),
         }
     }
 
@@ -101,8 +113,37 @@ impl OwnStatus {
         self.abandoned.retain(|left| !facts.abandoned.iter().any(|(of, trace)| of == left && *trace == Trace::Gone));
         self.observed_generation = generation;
         self.phase = Some(say.phase);
-        self.conditions = condition::merge(&self.conditions, &say.claims, generation, now);
+        let conditions = condition::merge(&self.conditions, &say.claims, generation, now);
+        self.conditions = condition::in_order(conditions.into_iter());
         self
+    }
+}
+
+/// How long a guest of which nobody has said anything yet is left to the scheduler. When that has spoken, whichever way, its
+/// word brings the guest back here; this is for a scheduler that does not come to it.
+const UNSAID: Duration = Duration::from_secs(30);
+/// How long an address is waited for before a VM that was just started is told to run: often it is known a moment later.
+const ADDRESS: Duration = Duration::from_secs(2);
+
+/// For how much longer the status is better not written: another word about the guest is a moment away, and each costs the
+/// API server as much as the guest itself. Only for what nobody needs to know for the next step.
+#[must_use]
+pub fn is_early(facts: &Facts, made_at: Option<Timestamp>) -> Option<Duration> {
+    let subject = &facts.subject;
+    if subject.deleting {
+        return None;
+    }
+    let is_unsaid =
+        subject.status.phase.is_none() && condition::find(&subject.status.conditions, Kind::Placed).is_none();
+    match (&facts.place, &facts.vm) {
+        (Place::Unbound, _) if is_unsaid => remaining(made_at?, UNSAID, facts.now),
+        (Place::Open { .. }, Sight::Known(vm)) => {
+            let just_started = vm.power == Power::Running && subject.status.phase == Some(Phase::Creating);
+            let rest = remaining(vm.started_at?, ADDRESS, facts.now);
+            // The provider's clock may be ahead of ours.
+            rest.filter(|rest| just_started && vm.addresses.is_empty() && *rest < ADDRESS)
+        }
+        _ => None,
     }
 }
 
@@ -155,11 +196,22 @@ fn seen(facts: &Facts, vm: &ObservedGuest, say: &Say) -> Creation {
         creation.started_at = Some(Time(facts.now));
     }
     if subject.may_have_run(vm) {
+        let noted_there = vm.ever_started.is_some() && !creation.started;
+        if noted_there && creation.started_at.is_none() {
+            creation.started_at = Some(Time(started(vm, creation.asked_at.0, facts.now)));
+        }
         creation.started = true;
         // It turned up after all, and is kept.
         creation.refused = None;
     }
     creation
+}
+
+/// When a VM was started for the first time, of which we noted nothing here: as the provider has it, unless its clock says
+/// what cannot be. Too early is better than too late, which would pass over a restart.
+fn started(vm: &ObservedGuest, asked_at: Timestamp, now: Timestamp) -> Timestamp {
+    let is_possible = |at: &Timestamp| asked_at.as_second() <= at.as_second() && *at <= now;
+    vm.started_at.filter(is_possible).unwrap_or(asked_at)
 }
 
 /// The record of an attempt, written before the provider is asked.
@@ -213,6 +265,16 @@ pub fn unanswered(mut own: OwnStatus, now: Timestamp) -> OwnStatus {
         creation.asked_at = Time(now);
     }
     own
+}
+
+/// Whether the first start of a VM that was just made need not be written here before: the creation is, and the driver notes
+/// on the VM itself that it was started. That is seen wherever the VM is seen, and where it is not, nothing of it is left.
+#[must_use]
+pub fn start_is_noted_there(facts: &Facts) -> bool {
+    let (subject, Sight::Known(vm)) = (&facts.subject, &facts.vm) else { return false };
+    let is_new = |creation: &Creation| !creation.started && creation.refused.is_none() && creation.started_at.is_none();
+    let no_restart = subject.status.restart.is_none() && subject.spec.template.restart_at.is_none();
+    vm.ever_started == Some(false) && no_restart && subject.creation.as_ref().is_some_and(is_new)
 }
 
 /// What to write before a VM is started: should we be cut off, it may have run. That ends a restart, too.

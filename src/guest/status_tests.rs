@@ -12,9 +12,7 @@ use crate::{
 
 /// The status as the API server then holds it.
 fn stored(own: &OwnStatus, before: &GuestStatus) -> GuestStatus {
-    let own: GuestStatus = serde_json::from_value(serde_json::to_value(own).unwrap()).unwrap();
-    let placed = before.conditions.iter().filter(|c| c.type_ == "Placed").cloned();
-    GuestStatus { conditions: own.conditions.iter().cloned().chain(placed).collect(), ..own }
+    serde_json::from_value(serde_json::to_value(own.clone().onto(before)).unwrap()).unwrap()
 }
 
 fn running() -> ObservedGuest {
@@ -194,4 +192,71 @@ fn a_vm_that_was_never_finished_is_not_missed() {
     let gone = facts(&guest, Sight::Absent);
     assert!(matches!(decide(&gone).step, crate::guest::decide::Step::Create(_)));
     assert_eq!(written(&gone).creation.unwrap().missing_since, None);
+}
+
+#[test]
+fn what_is_better_said_a_moment_later_is_not_written() {
+    let mut new = guest();
+    (new.spec.binding, new.status) = (None, None);
+    let unbound = |second| Facts { place: Place::Unbound, ..later(facts(&new, Sight::NotAsked), second) };
+    assert!(is_early(&unbound(1), Some(at(0))).is_some(), "the scheduler is about to say it all");
+    assert_eq!(is_early(&unbound(31), Some(at(0))), None, "and is not waited for for ever");
+
+    let being_made = |power: Power, addresses: &[&str], second: i64| {
+        let mut guest = with(guest(), Some(creation()));
+        guest.status.as_mut().unwrap().phase = Some(Phase::Creating);
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let vm = ObservedGuest { addresses, started_at: Some(at(0)), ..vm(power) };
+        is_early(&later(facts(&guest, Sight::Known(vm)), second), Some(at(-60)))
+    };
+    assert_eq!(being_made(Power::Running, &[], 1), Some(Duration::from_secs(1)), "its address is known soon");
+    assert_eq!(being_made(Power::Running, &["192.0.2.7"], 1), None);
+    assert_eq!(being_made(Power::Running, &[], 2), None);
+    assert_eq!(being_made(Power::Running, &[], -5), None, "a clock that is ahead keeps nobody waiting");
+    assert_eq!(being_made(Power::Stopped, &[], 1), None);
+    assert_eq!(is_early(&facts(&settled_guest(), Sight::Known(vm(Power::Running))), None), None, "it is told already");
+}
+
+#[test]
+fn the_first_start_is_noted_on_the_vm_or_here() {
+    let noted = |ever_started, creation| {
+        let vm = ObservedGuest { ever_started, ..vm(Power::Stopped) };
+        start_is_noted_there(&facts(&with(guest(), creation), Sight::Known(vm)))
+    };
+    assert!(noted(Some(false), Some(creation())));
+    assert!(!noted(None, Some(creation())), "the driver does not note it");
+    assert!(!noted(Some(true), Some(creation())), "it is not the first");
+    assert!(!noted(Some(false), None), "there is no record of its making");
+    for known in [
+        Creation { started: true, ..creation() },
+        Creation { refused: Some("no room".into()), ..creation() },
+        Creation { started_at: Some(Time(at(-5))), ..creation() },
+    ] {
+        assert!(!noted(Some(false), Some(known)));
+    }
+    // What is noted there counts, whatever is written here.
+    let vm = |started_at, power| ObservedGuest { ever_started: Some(true), started_at, ..vm(power) };
+    let seen = |vm| written(&facts(&with(guest(), Some(creation())), Sight::Known(vm))).creation.unwrap();
+    assert!(seen(vm(None, Power::Stopped)).started);
+    assert_eq!(seen(vm(Some(at(-4)), Power::Running)).started_at, Some(Time(at(-4))));
+    assert_eq!(
+        seen(vm(Some(at(-400)), Power::Running)).started_at,
+        Some(creation().asked_at),
+        "before it was asked for"
+    );
+    assert_eq!(seen(vm(Some(at(60)), Power::Running)).started_at, Some(creation().asked_at), "later than now");
+}
+
+#[test]
+fn a_write_holds_the_whole_status() {
+    let mut guest = settled_guest();
+    let status = guest.status.as_mut().unwrap();
+    status.conditions = condition::in_order(
+        condition::merge(&status.conditions, &[Claim::yes(Kind::Placed, "Placed", "cheapest")], None, at(0))
+            .into_iter()
+            .chain(status.conditions.clone()),
+    );
+    status.hourly_cost = serde_json::from_value(serde_json::json!({ "amount": "0.04", "currency": "EUR" })).unwrap();
+    let whole = OwnStatus::of(status).onto(status);
+    assert_eq!(whole, *status, "what is not ours stays, and nothing moves");
 }

@@ -1,6 +1,6 @@
 //! The steps that have a provider make, change or remove a VM: what is written before each, and what after.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{Api, ResourceExt as _, api::ListParams, runtime::controller::Action};
 use tracing::info;
@@ -21,6 +21,9 @@ use crate::{
     },
     runtime::{ApiError, call},
 };
+
+/// How soon to decide anew when the guest was changed since it was decided on.
+const CHANGED: Duration = Duration::from_millis(100);
 
 /// The sentence that is said first.
 pub(super) fn first_message(say: &Say) -> String {
@@ -65,7 +68,11 @@ impl Run<'_> {
 
     pub(super) async fn start(&mut self, verdict: &Verdict, wish: &GuestWish) -> Result<Progress, ApiError> {
         let untouched = !self.has_run();
-        self.write(status::before_start(&self.facts, &verdict.say, self.generation())).await?;
+        if !status::start_is_noted_there(&self.facts) {
+            self.write(status::before_start(&self.facts, &verdict.say, self.generation())).await?;
+        } else if !self.is_current().await? {
+            return Ok(Progress::Rest(Action::requeue(CHANGED)));
+        }
         let answer = match self.provider() {
             Ok(provider) => provider.start(wish).await,
             Err(closed) => Err(closed),

@@ -27,7 +27,7 @@ use crate::{
         names::{POOL_FINALIZER, manager},
     },
     provider::Owner,
-    runtime::{ApiError, apply, call, events::Herald},
+    runtime::{ApiError, apply, call, events::Herald, pace::Pace},
 };
 
 /// What every run needs.
@@ -42,12 +42,16 @@ pub struct Context {
     pub owner: Owner,
     /// Who writes Events.
     pub herald: Herald,
+    /// When each pool's status was last written, by name.
+    pub pace: Pace<String>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
 
 /// How often a pool is looked at though nothing told of a change.
 const PATROL: Duration = Duration::from_secs(30);
+/// How far apart two writes of a status are at least, where only the number of guests and what they take changed.
+const SUMS: Duration = Duration::from_secs(3);
 /// How soon to decide anew when the object was changed by somebody in between.
 const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
 
@@ -80,9 +84,16 @@ async fn look_after(pool: &CloudPool, context: &Context) -> Result<Action, ApiEr
         return Ok(Action::await_change());
     }
     let (facts, provider) = gather::gather(pool, context).await;
-    let again = facts.again().unwrap_or(PATROL);
+    let mut again = facts.again().unwrap_or(PATROL);
     let own = status::status(pool, &facts);
-    if pool.status.as_ref() != Some(&own) {
+    let (name, now) = (pool.name_any(), (context.now)());
+    let waits =
+        if status::is_turn(pool.status.as_ref(), &own) { None } else { context.pace.wait(name.clone(), SUMS, now) };
+    if let Some(rest) = waits {
+        // Only how many guests there are, and what they take: not with each that comes or goes.
+        again = again.min(rest);
+    } else if pool.status.as_ref() != Some(&own) {
+        context.pace.wrote(name, now);
         apply::status(&api, pool, manager::POOL, &own).await?;
         for news in status::news(pool, &own) {
             context.herald.say(pool, news).await;

@@ -64,6 +64,13 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     status
 }
 
+/// Whether a status is to be written at once, if it is: because of anything but the number of guests and the free memory.
+#[must_use]
+pub fn is_turn(old: Option<&CloudPoolStatus>, new: &CloudPoolStatus) -> bool {
+    let Some(old) = old else { return true };
+    old == new || *old != CloudPoolStatus { guests: old.guests, summary: old.summary.clone(), ..new.clone() }
+}
+
 /// Types that are set aside. A time that was told before is kept while it is about the same: the provider counts in time
 /// that is left, and a status that changes with every look would be written with every look.
 fn set_aside(old: &[SetAside], facts: &Facts) -> Vec<SetAside> {

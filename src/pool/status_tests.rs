@@ -310,3 +310,13 @@ fn a_quota_is_a_condition_until_something_is_launched() {
     assert_eq!((is.as_str(), reason.as_str()), ("True", "VcpuLimitExceeded"));
     assert!(message.contains("no more vCPUs") && message.contains("m7i.large, t3.large"), "{message}");
 }
+
+#[test]
+fn how_many_guests_there_are_waits_for_its_turn() {
+    let old = status(&pool(), &facts(Ok(inventory())));
+    let more = CloudPoolStatus { guests: old.guests + 1, summary: Some("less is free".into()), ..old.clone() };
+    assert!(!is_turn(Some(&old), &more) && is_turn(Some(&old), &old.clone()) && is_turn(None, &old));
+    let mut hosts = more;
+    hosts.hosts[0].schedulable = !hosts.hosts[0].schedulable;
+    assert!(is_turn(Some(&old), &hosts), "who decides on places needs to know that");
+}

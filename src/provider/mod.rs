@@ -52,7 +52,8 @@ pub trait Provider: Send + Sync + 'static {
     /// provider's nature: [`Provider::start`] and [`Provider::stop`] bring it where it should be.
     async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest>;
 
-    /// Starts the VM, on the wished host where the pool has hosts. Running already is success.
+    /// Starts the VM, on the wished host where the pool has hosts. Running already is success. A driver that tells
+    /// [`ObservedGuest::ever_started`] notes that on the VM before, and takes it back where the VM certainly did not start.
     async fn start(&self, wish: &GuestWish) -> Result<ObservedGuest>;
 
     /// Stops the VM and keeps it. Stopped already is success.

@@ -17,8 +17,7 @@ pub struct Owner(pub String);
 pub struct Key {
     /// The UID of the Guest object: unique in space and time, the idempotency key of everything made for it.
     pub guest: String,
-    /// Which VM of this guest it is. Counts up when a VM is certainly gone and a new one is to be made, so that a late
-    /// answer to an old request can never be taken for the new VM.
+    /// Counts this guest's VMs: up when one is certainly gone, so that no late answer is taken for the new one.
     pub incarnation: u32,
     /// Namespace of the Guest, for people and to find the object from its VM.
     pub namespace: String,
@@ -127,8 +126,7 @@ impl GuestWish {
 /// How a VM is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopMode {
-    /// Ask the guest's system, for so long at most; where it cannot be asked or does not comply, leave it on and fail with
-    /// [`super::ErrorKind::Unavailable`].
+    /// Ask its system, for so long at most; where it does not comply, fail with [`super::ErrorKind::Unavailable`].
     Soft(Duration),
     /// Ask the guest's system, for so long at most; where it cannot be asked or does not comply, cut the power.
     TrySoft(Duration),
@@ -216,6 +214,8 @@ pub struct ObservedGuest {
     pub protected: Option<bool>,
     /// When it was last started, by the provider's clock, where it tells.
     pub started_at: Option<Timestamp>,
+    /// Whether it was ever started, where the driver notes that on the VM itself before it starts it.
+    pub ever_started: Option<bool>,
     /// The provider has said that it will take the VM back, and when.
     pub interrupted_at: Option<Timestamp>,
     /// Addresses as far as they are known, in a stable order.
@@ -240,6 +240,7 @@ impl ObservedGuest {
             disks: Vec::new(),
             protected: None,
             started_at: None,
+            ever_started: None,
             interrupted_at: None,
             addresses: Vec::new(),
             busy: false,

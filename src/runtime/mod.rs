@@ -8,6 +8,7 @@ pub mod events;
 pub mod gate;
 pub mod lease;
 pub mod metrics;
+pub mod pace;
 pub mod queue;
 pub mod trace;
 pub mod watch;

@@ -73,7 +73,9 @@ pub(super) async fn carry_out(
         let guest = *picture.guests.get(uid)?;
         Some((uid.clone(), retype(scheduler, guest, binding, now).boxed()))
     }));
-    let busy: HashSet<String> = writes.iter().map(|(uid, _)| uid.clone()).collect();
+    // What is handed over is written by the guest controller, and then seen here.
+    let pending = scheduler.handover.pending(|uid| picture.guests.contains_key(uid));
+    let busy: HashSet<String> = writes.iter().map(|(uid, _)| uid.clone()).chain(pending).collect();
     let news = remarks.news(picture, now, &busy);
     let more = news.len() > REMARKS;
     writes.extend(news.into_iter().take(REMARKS).filter_map(|(uid, remarks)| {
@@ -147,18 +149,20 @@ async fn one(
     own: OwnStatus,
 ) -> Result<Written, ApiError> {
     let api = api(scheduler, guest);
-    // The reasons first: should we be cut off, a guest without a binding is explained, and decided on again.
-    let mut current = Arc::clone(guest);
-    let differs = own != guest.status.as_ref().map(OwnStatus::of).unwrap_or_default();
-    if differs {
-        current = Arc::new(apply::status(&api, &**guest, manager::SCHEDULER, &own).await?);
-        announce(scheduler, guest, explanation).await;
-    }
     let Some(binding) = binding else {
-        return Ok(if differs { Written::Reasons } else { Written::Nothing });
+        let old = guest.status.clone().unwrap_or_default();
+        if own == OwnStatus::of(&old) {
+            return Ok(Written::Nothing);
+        }
+        apply::status(&api, &**guest, manager::GUEST, &own.onto(&old)).await?;
+        announce(scheduler, guest, explanation).await;
+        return Ok(Written::Reasons);
     };
     let binding = api_binding(picture, guest, binding);
-    bind(&api, &current, &binding).await?;
+    // Left before the binding is there: the guest controller may see that sooner than we hear that it was written.
+    scheduler.handover.leave(guest.uid().unwrap_or_default(), binding.clone(), own);
+    bind(&api, guest, &binding).await.inspect_err(|_| scheduler.handover.written(guest))?;
+    announce(scheduler, guest, explanation).await;
     if let Some(made) = &guest.metadata.creation_timestamp {
         let waited = (scheduler.now)().duration_since(made.0);
         scheduler.metrics.bound_after(waited.try_into().unwrap_or_default());
@@ -210,9 +214,11 @@ async fn retype(
     }
     let message =
         format!("On {}, its type is to be {name}, for {} vCPU and {}", binding.pool, size.vcpus, size.memory.human());
-    let own = status::retyped(&guest.status.clone().unwrap_or_default(), &message, now);
+    let old = guest.status.clone().unwrap_or_default();
+    let own = status::retyped(&old, &message, now);
     // The words first: should we be cut off, the type is chosen again.
-    let current = apply::status(&api, &**guest, manager::SCHEDULER, &own).await?;
+    let current = apply::status(&api, &**guest, manager::GUEST, &own.onto(&old)).await?;
+    scheduler.handover.written(guest);
     bind(&api, &current, binding).await?;
     before.extend(current.resource_version());
     info!(guest = guest.name_any(), pool = binding.pool, instance_type = name, "another type");
@@ -261,7 +267,7 @@ async fn remark(
 ) -> Result<Written, ApiError> {
     let old = guest.status.clone().unwrap_or_default();
     let Some(own) = status::remarked(&old, &remarks, now) else { return Ok(Written::Nothing) };
-    apply::status(&api(scheduler, guest), &**guest, manager::SCHEDULER, &own).await?;
+    apply::status(&api(scheduler, guest), &**guest, manager::GUEST, &own.onto(&old)).await?;
     let was_proposed = old.placement.as_ref().is_some_and(|placement| placement.proposal.is_some());
     if let (Some(Some(note)), false) = (remarks.proposal, was_proposed) {
         let reason = if note.starts_with(KEEPS) { "TypeKept" } else { "MoveProposed" };
@@ -291,11 +297,16 @@ fn api_binding(picture: &Picture<'_>, guest: &Guest, binding: &plan::Binding) ->
     }
 }
 
-/// One Event for each change of mind: not when only a number in the reasons changed.
+/// One Event for each change of mind: not when only a number in the reasons changed, nor of a guest that found its place at
+/// once, which its status says.
 async fn announce(scheduler: &Scheduler, guest: &Arc<Guest>, explanation: &Explanation) {
     let old = guest.status.as_ref().and_then(|status| condition::find(&status.conditions, Kind::Placed));
     let reason = explanation.reason.to_string();
-    if old.is_some_and(|old| old.reason == reason) && reason != "Placed" {
+    let is_news = match explanation.reason {
+        Reason::Placed => old.is_some(),
+        _ => old.is_none_or(|old| old.reason != reason),
+    };
+    if !is_news {
         return;
     }
     let warning = explanation.reason == Reason::NoPoolFits;

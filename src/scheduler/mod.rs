@@ -8,6 +8,7 @@ mod act;
 pub mod adoption;
 pub mod flights;
 pub mod gather;
+pub mod handover;
 pub mod moves;
 mod policy;
 pub mod pools;
@@ -63,6 +64,8 @@ pub struct Scheduler {
     pub metrics: Arc<Metrics>,
     /// Who notices that a round does not end.
     pub watchdog: Watchdog,
+    /// Where the reasons for new bindings are left for the guest controller.
+    pub handover: Arc<handover::Handover>,
 }
 
 /// Changes come in bursts: so long is waited for more of them before deciding.

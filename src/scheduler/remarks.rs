@@ -30,6 +30,8 @@ impl All {
             let (Some(bound), true) = (&state.bound, picture.guests.contains_key(&state.uid)) else { continue };
             let uid = state.uid.as_str();
             let remarks = all.entry(state.uid.clone()).or_default();
+            remarks.place =
+                Some(bound.host.as_ref().map_or(bound.pool.clone(), |host| format!("{}/{host}", bound.pool)));
             if state.leaving && !moving.contains(uid) {
                 continue;
             }

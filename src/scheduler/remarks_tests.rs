@@ -43,7 +43,7 @@ fn away(more: &Value) -> Value {
 fn written(object: &Value, remarks: &Remarks) -> GuestStatus {
     let old: GuestStatus = serde_json::from_value(object["status"].clone()).unwrap();
     let own = status::remarked(&old, remarks, now()).unwrap();
-    serde_json::from_value(serde_json::to_value(own).unwrap()).unwrap()
+    serde_json::from_value(serde_json::to_value(own.onto(&GuestStatus::default())).unwrap()).unwrap()
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde::Serialize;
 
 use crate::{
     api::{
@@ -15,14 +14,10 @@ use crate::{
 };
 
 /// The fields that the scheduler owns.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnStatus {
-    #[serde(skip_serializing_if = "Option::is_none")]
     hourly_cost: Option<Money>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     placement: Option<PlacementStatus>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<Condition>,
 }
 
@@ -41,6 +36,19 @@ impl OwnStatus {
             hourly_cost: status.hourly_cost,
             placement: status.placement.clone(),
             conditions: OWN.iter().filter_map(|kind| condition::find(&status.conditions, *kind).cloned()).collect(),
+        }
+    }
+
+    /// The whole status that has this as our part, and all else as it stands.
+    #[must_use]
+    pub fn onto(self, status: &GuestStatus) -> GuestStatus {
+        let own = |c: &&Condition| OWN.iter().any(|kind| kind.to_string() == c.type_);
+        let others = status.conditions.iter().filter(|condition| !own(condition)).cloned();
+        GuestStatus {
+            conditions: condition::in_order(others.chain(self.conditions)),
+            hourly_cost: self.hourly_cost,
+            placement: self.placement,
+            ..status.clone()
         }
     }
 }
@@ -139,6 +147,8 @@ pub struct Remarks {
     pub hourly: Option<Option<Money>>,
     /// Which rules it is there against, and what to do. `None`: it is not looked into now.
     pub broken: Option<Option<String>>,
+    /// Where it is, for a guest whose reasons were lost with the operator that had them.
+    pub place: Option<String>,
 }
 
 /// What to write about a guest that has a place. `None`: nothing is new.
@@ -151,7 +161,10 @@ pub fn remarked(old: &GuestStatus, remarks: &Remarks, now: Timestamp) -> Option<
     let hourly = remarks.hourly.map(|hourly| hourly.map(shown)).filter(|hourly| *hourly != old.hourly_cost);
     let compliant = condition::find(&old.conditions, Kind::Compliant);
     let broken = remarks.broken.as_ref().filter(|broken| broken.as_ref() != compliant.map(|c| &c.message));
-    if proposal.is_none() && home_room.is_none() && hourly.is_none() && broken.is_none() {
+    // The guest controller has written, and without the reasons.
+    let is_explained = condition::is_true(&old.conditions, Kind::Placed) || old.creation.is_none();
+    let place = remarks.place.as_ref().filter(|_| !is_explained);
+    if proposal.is_none() && home_room.is_none() && hourly.is_none() && broken.is_none() && place.is_none() {
         return None;
     }
     let mut own = OwnStatus::of(old);
@@ -166,6 +179,17 @@ pub fn remarked(old: &GuestStatus, remarks: &Remarks, now: Timestamp) -> Option<
         // The API server keeps whole seconds.
         let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
         said.home_room_since = room.then_some(Time(whole));
+    }
+    if let Some(place) = place {
+        let message = format!("it is in {place}; why was not written down, as the operator was cut off");
+        said.message.clone_from(&message);
+        own.conditions.retain(|condition| condition.type_ != Kind::Placed.to_string());
+        own.conditions.extend(condition::merge(
+            &old.conditions,
+            &[Claim::yes(Kind::Placed, "Placed", message)],
+            None,
+            now,
+        ));
     }
     if let Some(broken) = broken {
         own.conditions.retain(|condition| condition.type_ == Kind::Placed.to_string());

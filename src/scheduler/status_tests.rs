@@ -20,7 +20,7 @@ fn explanation(reason: Reason, message: &str) -> Explanation {
 }
 
 fn stored(own: &OwnStatus) -> GuestStatus {
-    serde_json::from_value(serde_json::to_value(own).unwrap()).unwrap()
+    serde_json::from_value(serde_json::to_value(own.clone().onto(&GuestStatus::default())).unwrap()).unwrap()
 }
 
 #[test]

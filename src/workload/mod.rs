@@ -17,7 +17,7 @@ use kube::{
 
 use crate::{
     api::{Guest, VirtualWorkload},
-    runtime::{ApiError, chain, events::Herald},
+    runtime::{ApiError, chain, events::Herald, pace::Pace},
 };
 
 /// What every run needs.
@@ -28,6 +28,8 @@ pub struct Context {
     pub guests: Store<Guest>,
     /// Who writes Events.
     pub herald: Herald,
+    /// When each workload's status was last written, by UID.
+    pub pace: Pace<String>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -35,9 +37,13 @@ pub struct Context {
 /// How soon to decide anew when the object was changed by somebody in between.
 const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
 
+/// How far apart two writes of a status are at least, where only numbers and words changed.
+const SUMS: Duration = Duration::from_secs(3);
+
 /// One run for one workload: makes, changes and deletes Guest objects, and sums them up in the status.
 pub async fn reconcile(workload: Arc<VirtualWorkload>, context: Arc<Context>) -> Result<Action, ApiError> {
     if workload.metadata.deletion_timestamp.is_some() {
+        context.pace.forget(&workload.uid().unwrap_or_default());
         // Its guests have owner references: Kubernetes deletes them, and their finalizers wait for their VMs.
         return Ok(Action::await_change());
     }
@@ -50,6 +56,15 @@ pub async fn reconcile(workload: Arc<VirtualWorkload>, context: Arc<Context>) ->
     // A refusal (a quota, an admission rule) is said where people look, and tried again with backoff.
     let failed = carried_out.as_ref().err().filter(|error| !is_passing(error)).map(|error| chain(error));
     let own = status::status(&workload, &guests, &plan, failed.as_deref(), (context.now)());
+    let (pace, uid, now) = (&context.pace, workload.uid().unwrap_or_default(), (context.now)());
+    if !status::is_turn(workload.status.as_ref(), &own) {
+        // Only numbers and words: while many guests come or go, not with each of them.
+        if let (Some(rest), true) = (pace.wait(uid, SUMS, now), carried_out.is_ok()) {
+            return Ok(Action::requeue(rest));
+        }
+    } else if workload.status.as_ref() != Some(&own) {
+        pace.wrote(uid, now);
+    }
     match act::write(&context, &workload, own).await.and(carried_out) {
         Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),

@@ -43,6 +43,17 @@ pub fn status(
     }
 }
 
+/// Whether a status is to be written at once, if it is: because of a new spec, or because the answer to a question changed.
+#[must_use]
+pub fn is_turn(old: Option<&VirtualWorkloadStatus>, new: &VirtualWorkloadStatus) -> bool {
+    let Some(old) = old else { return true };
+    let answers = |status: &VirtualWorkloadStatus| -> Vec<(String, String, String)> {
+        let answer = |c: &Condition| (c.type_.clone(), c.status.clone(), c.reason.clone());
+        status.conditions.iter().map(answer).collect()
+    };
+    old == new || old.observed_generation != new.observed_generation || answers(old) != answers(new)
+}
+
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -196,3 +196,15 @@ fn a_guest_that_was_just_told_something_new_is_not_ready_yet() {
     says(&told, Kind::Ready, "False", "GuestsNotReady");
     assert!(has(&told, Kind::Reconciling), "{told:#?}");
 }
+
+#[test]
+fn only_numbers_and_words_wait_for_their_turn() {
+    let some = |ready: [&str; 2]| {
+        of(2, &[placed("web-0", "a", ("1", "EUR"), ready[0]), placed("web-1", "a", ("1", "EUR"), ready[1])])
+    };
+    let (none, one, all) = (some(["False", "False"]), some(["True", "False"]), some(["True", "True"]));
+    assert!(is_turn(None, &none) && is_turn(Some(&none), &none.clone()));
+    assert!(none != one && !is_turn(Some(&none), &one), "another count");
+    assert!(is_turn(Some(&one), &all), "all are ready now");
+    assert!(is_turn(Some(&one), &VirtualWorkloadStatus { observed_generation: Some(9), ..one.clone() }));
+}

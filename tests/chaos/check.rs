@@ -12,7 +12,12 @@ use crate::world::{World, until};
 
 /// How long the operator may take to come to rest after a fault. A VM that may still turn up after a lost answer is
 /// waited for, up to two minutes on Xen.
-const REST: Duration = Duration::from_mins(4);
+pub const REST: Duration = Duration::from_mins(4);
+
+/// The same, shorter where a defect that was planted is to be met soon.
+fn rest() -> Duration {
+    std::env::var("CHAOS_REST").ok().and_then(|text| text.parse().ok()).map_or(REST, Duration::from_secs)
+}
 
 /// Waits until the workload has so many guests and all of them run, then compares with what the providers say.
 pub fn at_rest(world: &World, workload: &str, wanted: usize) -> Result<(), String> {
@@ -27,7 +32,7 @@ pub fn at_rest(world: &World, workload: &str, wanted: usize) -> Result<(), Strin
         let all = guests.len() == wanted && guests.iter().all(runs);
         (all && counted == u32::try_from(wanted).ok()).then_some(guests)
     };
-    let guests = until(&format!("{wanted} guests run"), REST, rests).map_err(|late| explain(world, &late))?;
+    let guests = until(&format!("{wanted} guests run"), rest(), rests).map_err(|late| explain(world, &late))?;
     let named: BTreeSet<String> =
         guests.iter().filter_map(|guest| guest.status.as_ref()?.provider_id.clone()).collect();
     let there: BTreeSet<String> = at_providers(world);
@@ -36,14 +41,19 @@ pub fn at_rest(world: &World, workload: &str, wanted: usize) -> Result<(), Strin
 
 /// Waits until the workload and its guests are gone, then looks for anything that is left.
 pub fn gone(world: &World, workload: &str) -> Result<(), String> {
+    all_gone(world, workload)?;
+    // A terminated instance takes its volumes along a moment later.
+    let nothing = || world.truth.left().is_empty().then_some(());
+    until("nothing is left", Duration::from_secs(10), nothing).map_err(|_| format!("left: {:?}", world.truth.left()))
+}
+
+/// Waits until the workload and its guests are gone, whatever they leave.
+pub fn all_gone(world: &World, workload: &str) -> Result<(), String> {
     let empty = || {
         world.revive_operator();
         (world.guests().is_empty() && world.workload(workload).is_none()).then_some(())
     };
-    until("the guests are gone", REST, empty).map_err(|late| explain(world, &late))?;
-    // A terminated instance takes its volumes along a moment later.
-    let nothing = || world.truth.left().is_empty().then_some(());
-    until("nothing is left", Duration::from_secs(10), nothing).map_err(|_| format!("left: {:?}", world.truth.left()))
+    until("the guests are gone", rest(), empty).map_err(|late| explain(world, &late))
 }
 
 /// That no guest ever had two VMs running at a time, at whichever providers.

@@ -9,12 +9,18 @@
 //! | `CHAOS_SEEDS` | so many storms for each scenario; not given: 1 |
 //! | `CHAOS_REPLAY` | one run again, as a violation names it: `overflow/xen:3:after` or `overflow/seed:17` |
 //! | `CHAOS_PROGRAM` | another operator than the one that was built |
+//! | `CHAOS_SCENARIOS` | only these scenarios, with a comma between them |
+//! | `CHAOS_REST` | so many seconds are waited for rest, in place of four minutes |
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "ec2")]
+mod changes;
 #[cfg(feature = "ec2")]
 mod check;
 #[cfg(feature = "ec2")]
 mod kill;
+#[cfg(feature = "ec2")]
+mod neighbours;
 #[cfg(feature = "ec2")]
 mod report;
 #[cfg(feature = "ec2")]

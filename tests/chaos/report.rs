@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
 
 use crate::{
+    check,
     kill::{self, Point},
-    scenario::{self, Scenario},
+    scenario::{self, Plays, Scenario},
     storm,
     world::{Way, World},
 };
@@ -63,24 +64,51 @@ impl Player {
     fn play_all(&mut self) {
         let stride = number("CHAOS_STRIDE");
         let seeds = number("CHAOS_SEEDS").unwrap_or(1);
-        for scenario in &scenario::ALL {
-            // A minute or two each: what was asked of a Xen pool and is not seen may still turn up. Left to `make chaos`.
-            let waits = |way: Way| scenario.waits_on_xen && way == Way::Xen;
-            for way in Way::ALL {
-                if stride.is_some() || !waits(way) {
-                    self.kill_points(scenario, way, stride);
+        let only = std::env::var("CHAOS_SCENARIOS").unwrap_or_default();
+        let is_meant = |scenario: &&Scenario| only.is_empty() || only.split(',').any(|name| name == scenario.name);
+        for scenario in scenario::ALL.iter().filter(is_meant) {
+            match (scenario.plays, stride) {
+                (Plays::Alone { minutes: true }, None) if only.is_empty() => {}
+                (Plays::Alone { .. }, _) => self.alone(scenario),
+                (Plays::Once, None) => {
+                    // A way and a side that follow from the name, and a call that every scenario comes to.
+                    let sum: usize = scenario.name.bytes().map(usize::from).sum();
+                    let way = if sum.is_multiple_of(2) { Way::Api } else { Way::Xen };
+                    self.kill(scenario, Point { way, number: 7, after_effect: (sum / 2).is_multiple_of(2) });
+                }
+                // A minute or two each: what was asked of a Xen pool and is not seen may still turn up.
+                (Plays::WaitsOnXen, None) => {
+                    for way in [Way::Api, Way::Ec2] {
+                        self.kill_points(scenario, way, stride);
+                    }
+                }
+                _ => {
+                    for way in Way::ALL {
+                        self.kill_points(scenario, way, stride);
+                    }
+                    (1..=seeds).for_each(|seed| self.storm(scenario, seed));
                 }
             }
-            if stride.is_some() || !scenario.waits_on_xen {
-                (1..=seeds).for_each(|seed| self.storm(scenario, seed));
-            }
         }
+    }
+
+    /// Plays a scenario that has its own faults, with a sound operator.
+    fn alone(&mut self, scenario: &Scenario) {
+        let (name, began) = (self.next_name(), Instant::now());
+        self.world.calm(0);
+        self.world.start_operator();
+        let result = (scenario.run)(&self.world, &name).and_then(|()| check::never_twice(&self.world));
+        self.world.kill_operator();
+        self.world.calm(0);
+        *self.tally.faults.entry(scenario.name.to_owned()).or_default() += 1;
+        self.note(&format!("{}/alone", scenario.name), "by itself", began, result);
     }
 
     fn replay(&mut self, replay: &str) {
         let (name, what) = replay.split_once('/').expect("write CHAOS_REPLAY as SCENARIO/POINT or SCENARIO/seed:N");
         let scenario = scenario::ALL.iter().find(|scenario| scenario.name == name).expect("there is such a scenario");
         match what.strip_prefix("seed:") {
+            None if what == "alone" => self.alone(scenario),
             Some(seed) => self.storm(scenario, seed.parse().expect("a seed is a whole number")),
             None => drop(self.kill(scenario, what.parse().unwrap_or_else(|error: String| panic!("{error}")))),
         }

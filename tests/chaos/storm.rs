@@ -31,17 +31,30 @@ impl Dice {
     }
 }
 
-/// What can happen to a request, and how often in a hundred.
-fn weather() -> Vec<(&'static str, f64, Fault)> {
+/// What can happen to a request on this way, and how often in a hundred.
+fn weather(way: Way) -> Vec<(&'static str, f64, Matching, Fault)> {
     let busy = |status| Fault::Answer { status, body: String::new(), content_type: "text/plain".into() };
-    vec![
+    let of_any = |(kind, chance, fault)| (kind, chance, Matching::default(), fault);
+    let of_changes =
+        |(kind, chance, fault)| (kind, chance, Matching { changes: Some(true), ..Matching::default() }, fault);
+    let any = [
         ("reset-before", 0.02, Fault::ResetBefore),
         ("reply-lost", 0.03, Fault::DropAfter),
         ("truncated", 0.01, Fault::Truncate),
         ("slow", 0.05, Fault::Delay { milliseconds: 400 }),
         ("503", 0.02, busy(503)),
         ("429", 0.01, busy(429)),
-    ]
+    ];
+    // A watch that is held or comes in pieces would only be a watch of which nothing is heard.
+    let changes = [("half-open", 0.004, Fault::HangAfter), ("slow bytes", 0.02, Fault::Drip { milliseconds: 25 })];
+    let mut all: Vec<_> = any.into_iter().map(of_any).chain(changes.into_iter().map(of_changes)).collect();
+    if way == Way::Api {
+        // What an API server says of a list or watch whose place in history it has forgotten.
+        let gone = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","code":410,"reason":"Expired","message":"too old resource version"}"#;
+        let gone = Fault::Answer { status: 410, body: gone.into(), content_type: "application/json".into() };
+        all.push(("410", 0.02, Matching { method: Some("GET".into()), ..Matching::default() }, gone));
+    }
+    all
 }
 
 /// Plays the scenario in a storm that calms down after a while; the checks of rest hold all through, as the operator
@@ -49,8 +62,7 @@ fn weather() -> Vec<(&'static str, f64, Fault)> {
 pub fn play(world: &World, scenario: &Scenario, name: &str, seed: u64) -> (BTreeMap<String, u64>, Result<(), String>) {
     world.calm(seed);
     for way in Way::ALL {
-        for (kind, chance, fault) in weather() {
-            let matching = Matching::default();
+        for (kind, chance, matching, fault) in weather(way) {
             world.proxy(way).add(Rule { name: kind.into(), matching, ..Rule::on("*", fault).chance(chance) });
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fault_proxy::{Options, Proxy, Seed};
-use innkeeper::api::{Guest, VirtualWorkload};
+use innkeeper::api::{CloudPool, Guest, VirtualWorkload};
 use kube::{Api, Client, Config, api::ListParams, config::KubeConfigOptions};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -106,8 +106,6 @@ impl World {
     }
 
     fn apply_pools(&self) {
-        let certificate = Sha256::digest(&self.proxy(Way::Xen).identity().unwrap().certificate_der);
-        let print: Vec<String> = certificate.iter().map(|byte| format!("{byte:02X}")).collect();
         let secret = |name: &str| json!({ "namespace": "innkeeper-system", "name": name });
         let pool = |name: &str, spec: Value| {
             let kind = json!({ "apiVersion": "innkeeper.dev/v1alpha1", "kind": "CloudPool" });
@@ -117,10 +115,11 @@ impl World {
         };
         let xapi = json!({
             "endpoints": [self.proxy(Way::Xen).url()], "credentialsSecretRef": secret("xen-london"),
-            "tls": { "certificateFingerprints": [print.join(":")] },
+            "tls": { "certificateFingerprints": [self.fingerprint()] },
         });
         let owned = json!({ "currency": "EUR", "monthlyRunningCost": "60" });
         let at_home = json!({
+            "tenancy": { "namespaceSelector": {} },
             "provider": { "xapi": xapi }, "location": { "jurisdiction": "GB" },
             "images": [{ "name": "debian-12", "providerId": "debian-12" }], "pricing": { "owned": owned },
         });
@@ -136,6 +135,23 @@ impl World {
         });
         pool("home", at_home);
         pool("rented", rented);
+    }
+
+    /// Of the certificate that the Xen pool shows.
+    pub fn fingerprint(&self) -> String {
+        let certificate = Sha256::digest(&self.proxy(Way::Xen).identity().unwrap().certificate_der);
+        certificate.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    }
+
+    pub fn pool(&self, name: &str) -> Option<CloudPool> {
+        let api: Api<CloudPool> = Api::all(self.client.clone());
+        self.block_on(api.get_opt(name)).unwrap()
+    }
+
+    /// The pool's administrator changes it.
+    pub fn patch_pool(&self, name: &str, spec: &Value) {
+        let patch = json!({ "spec": spec }).to_string();
+        self.stack.kubectl(&["patch", "cloudpool", name, "--type=merge", "-p", &patch]);
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Process>> {

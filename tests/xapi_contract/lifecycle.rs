@@ -22,6 +22,7 @@ async fn a_guest_lives_and_leaves_no_trace() {
     assert_eq!((made.stage, made.power, made.vcpus), (Stage::Complete, Power::Stopped, Some(1)));
     assert_eq!(made.memory, Some(Bytes::mib(256)));
     assert_eq!(made.key, wish.key);
+    assert_eq!(made.ever_started, Some(false));
     let again = provider.create(&wish).await.unwrap();
     assert_eq!(again.provider_id, made.provider_id);
     assert_eq!(pool.rpc.vms(|name| name == "web-0").await.len(), 1);
@@ -34,7 +35,7 @@ async fn a_guest_lives_and_leaves_no_trace() {
     assert_eq!(provider.list(Freshness::Live).await.unwrap().len(), 1);
 
     let stopped = provider.stop(&wish.key, StopMode::Hard).await.unwrap();
-    assert_eq!(stopped.power, Power::Stopped);
+    assert_eq!((stopped.power, stopped.ever_started), (Power::Stopped, Some(true)));
     assert_eq!(provider.stop(&wish.key, StopMode::USUAL).await.unwrap().power, Power::Stopped);
 
     provider.start(&wish).await.unwrap();
@@ -142,7 +143,8 @@ async fn no_room_is_a_matter_of_capacity() {
         for host in &hosts {
             assert!(error.message.contains(&host.name), "{error}");
         }
-        assert_eq!(provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap().power, Power::Stopped);
+        let there = provider.find(&wish.key, Freshness::Live).await.unwrap().unwrap();
+        assert_eq!((there.power, there.ever_started), (Power::Stopped, Some(false)), "it certainly never ran");
         delete(&*provider, &wish.key).await;
     }
     pool.finish(&provider).await;

@@ -116,7 +116,7 @@ impl XapiProvider {
             Claim::Foreign => return refuse(format!("{uuid} belongs to another Innkeeper")),
         }
         // The guest's VM is complete from its first moment: nothing of it is for us to make.
-        for flag in [identity::provisioned_key(uuid), identity::complete_key(uuid)] {
+        for flag in [identity::started_key(uuid), identity::provisioned_key(uuid), identity::complete_key(uuid)] {
             self.client.mark(vm, &flag, "1").await.during(ADOPT)?;
         }
         let mark = identity::mark(&self.owner, key);
@@ -136,6 +136,7 @@ impl XapiProvider {
             identity::mark_key(uuid),
             identity::complete_key(uuid),
             identity::provisioned_key(uuid),
+            identity::started_key(uuid),
             identity::making_key(uuid),
         ] {
             self.client.set("VM.remove_from_other_config", args![vm, flag]).await.during(RELEASE)?;

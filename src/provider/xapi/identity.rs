@@ -63,6 +63,11 @@ pub(super) fn complete_key(uuid: &str) -> String {
     format!("{PREFIX}:{uuid}:complete")
 }
 
+/// The key that says that we started the VM, or were about to.
+pub(super) fn started_key(uuid: &str) -> String {
+    format!("{PREFIX}:{uuid}:started")
+}
+
 /// The mark of this guest's VM.
 pub(super) fn mark(owner: &Owner, key: &Key) -> String {
     let Key { guest, incarnation, namespace, name } = key.clone();

@@ -16,6 +16,8 @@ mod events;
 mod fault;
 mod first_boot;
 mod flights;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 mod inventory;
 mod power;

@@ -8,7 +8,7 @@ use super::{
     create::BUSY_AGAIN,
     driver::XapiProvider,
     fault::Fault,
-    identity::Claim,
+    identity::{self, Claim},
     records::{Host, Vm},
     value::Ref,
     view::View,
@@ -42,11 +42,22 @@ impl XapiProvider {
             self.size(&vm, &record, wish).await.during("size the VM")?;
         }
         let host = wish.host.as_deref().map(|uuid| host_by_uuid(&view, uuid, START)).transpose()?;
+        let started = identity::started_key(&record.uuid);
+        let is_first = power == Power::Stopped && !record.other_config.contains_key(&started);
+        if is_first {
+            self.client.mark(&vm, &started, "1").await.during(START)?;
+        }
         match self.switch_on(&vm, power, host.as_ref()).await {
             Ok(()) => {}
             // It was started meanwhile, by whomever: that is what was wished for. The fresh record tells.
             Err(error) if error.is("VM_BAD_POWER_STATE") => {}
-            Err(error) => return Err(self.explain(&view, &vm, error, START).await),
+            Err(error) => {
+                let error = self.explain(&view, &vm, error, START).await;
+                if is_first {
+                    self.forget_start(&vm, &started, error.kind).await;
+                }
+                return Err(error);
+            }
         }
         let guest = self.observe_anew(view, &vm, &wish.key, START).await?;
         match guest.power {
@@ -74,6 +85,16 @@ impl XapiProvider {
                 self.client.run(method, params, limit).await
             }
             other => other,
+        }
+    }
+
+    /// A VM that certainly did not start has not run. Where the note stays, it counts as one that has: its disks are kept.
+    async fn forget_start(&self, vm: &Ref<Vm>, note: &str, kind: ErrorKind) {
+        if matches!(kind, ErrorKind::Unavailable | ErrorKind::UnknownOutcome) {
+            return;
+        }
+        if let Err(error) = self.client.set("VM.remove_from_other_config", args![vm, note]).await {
+            tracing::debug!(%error, "a note of a start that failed stays on the VM");
         }
     }
 

@@ -51,6 +51,11 @@ pub enum Fault {
     DropAfter,
     /// The server answers, and the connection is cut after the first half of the reply's body.
     Truncate,
+    /// The server answers, and the reply's body comes in sixteen pieces, each after so long.
+    Drip {
+        /// How long, in milliseconds.
+        milliseconds: u64,
+    },
     /// No reply ever comes. The server does not see the request.
     Hang,
     /// The server answers, and no reply ever comes.

@@ -98,7 +98,7 @@ async fn serve(shared: &Shared, request: Request<Incoming>, resetter: &Resetter)
             return std::future::pending().await;
         }
         Some(Fault::Delay { milliseconds }) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
-        Some(Fault::DropAfter | Fault::HangAfter | Fault::Truncate) | None => {}
+        Some(Fault::DropAfter | Fault::HangAfter | Fault::Truncate | Fault::Drip { .. }) | None => {}
     }
     let response = match forward(shared, request).await {
         Ok(response) => response,
@@ -123,6 +123,10 @@ async fn serve(shared: &Shared, request: Request<Incoming>, resetter: &Resetter)
         Some(Fault::Truncate) => {
             became(status, Outcome::ReplyLost);
             halve(response).await
+        }
+        Some(Fault::Drip { milliseconds }) => {
+            became(status, Outcome::Passed);
+            drip(response, Duration::from_millis(milliseconds)).await
         }
         _ => {
             became(status, Outcome::Passed);
@@ -182,6 +186,49 @@ async fn halve(response: Response<Incoming>) -> Result<Response<Body>, BodyError
     parts.headers.insert(CONTENT_LENGTH, whole.len().into());
     let half = Half { data: Some(whole.slice(..whole.len() / 2)), whole: whole.len() as u64 };
     Ok(Response::from_parts(parts, half.boxed_unsync()))
+}
+
+/// The whole reply, in pieces.
+async fn drip(response: Response<Incoming>, every: Duration) -> Result<Response<Body>, BodyError> {
+    let (mut parts, body) = response.into_parts();
+    let whole = body.collect().await?.to_bytes();
+    drop_hop_headers(&mut parts.headers);
+    parts.headers.insert(CONTENT_LENGTH, whole.len().into());
+    let drip =
+        Drip { left: whole.clone(), piece: whole.len() / 16 + 1, every, wait: Box::pin(tokio::time::sleep(every)) };
+    Ok(Response::from_parts(parts, drip.boxed_unsync()))
+}
+
+/// Gives its data piece by piece.
+struct Drip {
+    left: Bytes,
+    piece: usize,
+    every: Duration,
+    wait: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl hyper::body::Body for Drip {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        if self.wait.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.wait = Box::pin(tokio::time::sleep(self.every));
+        let piece = self.piece.min(self.left.len());
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
 }
 
 /// Gives its data and then fails.

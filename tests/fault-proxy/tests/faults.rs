@@ -56,6 +56,7 @@ async fn faults_happen_before_or_after_the_effect() {
             (Fault::DropAfter, false, 1, Outcome::ReplyLost),
             (Fault::Truncate, false, 1, Outcome::ReplyLost),
             (Fault::Delay { milliseconds: 20 }, true, 1, Outcome::Passed),
+            (Fault::Drip { milliseconds: 5 }, true, 1, Outcome::Passed),
         ] {
             proxy.reset(Seed(0));
             proxy.add(Rule::on("Run*", fault.clone()).times(1));

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| innkeeper::provider::xapi::fuzzing::events(bytes));

@@ -1,0 +1,37 @@
+//! The life of a guest, explored to its end in small worlds. `make model` goes further, with stateright.
+
+use super::model_small::{Small, explore};
+
+/// How far the short form goes: one fault at any place. From each state the world is then left in peace until it rests.
+const SHORT: Small = Small { faults: 1, ticks: 1 };
+
+#[test]
+fn a_guest_runs_once_and_leaves_without_a_trace_whatever_breaks_once() {
+    let explored = explore(SHORT);
+    println!("model: {} states, {} steps deep", explored.states, explored.depth);
+    if let Some((what, way)) = explored.violation {
+        panic!("violated after {way:?}: {what}");
+    }
+    assert!(explored.states > 300, "the world is larger than this: {explored:?}");
+}
+
+/// Run by `make model`: `MODEL_FAULTS` and `MODEL_TICKS` say how far.
+#[cfg(feature = "model")]
+#[test]
+fn stateright_finds_nothing() {
+    use stateright::{Checker as _, Model as _};
+
+    use super::model_small::{Calm, Checked};
+
+    let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
+    let small = Small { faults: number("MODEL_FAULTS", 2), ticks: number("MODEL_TICKS", 3) };
+    let began = std::time::Instant::now();
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let checker = Checked { small, calm: Calm::default() }.checker().threads(threads).spawn_bfs().join();
+    let (states, unique, depth) = (checker.state_count(), checker.unique_state_count(), checker.max_depth());
+    println!(
+        "model: {small:?}, states generated: {states}, unique: {unique}, depth: {depth}, seconds: {}",
+        began.elapsed().as_secs()
+    );
+    checker.assert_properties();
+}

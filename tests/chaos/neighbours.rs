@@ -1,0 +1,161 @@
+//! What others do to pools and VMs behind our back.
+
+use std::time::{Duration, Instant};
+
+use fault_proxy::{Fault, Matching, Rule};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::{
+    changes::{same, vms},
+    check::{self, REST},
+    scenario::{at_home, create, delete, overflowing},
+    world::{Way, World, until},
+};
+
+fn condition(world: &World, pool: &str, kind: &str) -> Option<String> {
+    let status = world.pool(pool)?.status?;
+    status.conditions.into_iter().find(|condition| condition.type_ == kind).map(|condition| condition.status)
+}
+
+/// Somebody switches a VM off, renames it, clones it and runs the clone, and terminates an instance.
+pub fn meddle(world: &World, name: &str) -> Result<(), String> {
+    create(world, name, 3, &overflowing())?;
+    check::at_rest(world, name, 3)?;
+    let at_home: Vec<String> = world.truth.xen_vms().into_keys().collect();
+    let xapi = |method: &str, parameters: &[Value]| world.truth.xapi(&world.stack, method, parameters);
+    let vm = xapi("VM.get_by_uuid", &[at_home[0].clone().into()]);
+    xapi("VM.set_name_label", &[vm.clone(), "not-what-it-was".into()]);
+    xapi("VM.hard_shutdown", std::slice::from_ref(&vm));
+    let runs = || {
+        world.revive_operator();
+        (world.truth.xen_vms().get(&at_home[0])?["power_state"] == "Running").then_some(())
+    };
+    until("the same VM runs again", REST, runs)?;
+
+    // A clone of a guest's VM is nobody's: not stopped, not removed, not taken for the guest's.
+    let other = xapi("VM.get_by_uuid", &[at_home[1].clone().into()]);
+    let snapshot = xapi("VM.snapshot", &[other, "a-snapshot".into()]);
+    let clone = xapi("VM.clone", &[snapshot.clone(), "a-clone".into()]);
+    xapi("VM.set_is_a_template", &[clone.clone(), false.into()]);
+    let copy = xapi("VM.get_uuid", std::slice::from_ref(&clone)).as_str().unwrap_or_default().to_owned();
+
+    let instances = world.truth.instances();
+    let gone = instances.first().and_then(|instance| instance.instance_id.clone()).ok_or("no instance")?;
+    let ended = world.truth.block_on(async { world.truth.ec2.terminate_instances().instance_ids(&gone).send().await });
+    ended.map_err(|error| format!("the neighbour cannot terminate {gone}: {error}"))?;
+    let replaced = || {
+        world.revive_operator();
+        let now = vms(world);
+        (now.len() == 3 && !now.contains(&gone)).then_some(())
+    };
+    until("the guest has another instance", REST, replaced)?;
+    if world.truth.xen_vms().remove(&copy).is_none_or(|vm| vm["power_state"] != "Halted") {
+        return Err("somebody else's clone was touched".to_owned());
+    }
+    for vm in [clone, snapshot] {
+        for drive in xapi("VM.get_VBDs", std::slice::from_ref(&vm)).as_array().into_iter().flatten() {
+            let disk = xapi("VBD.get_VDI", std::slice::from_ref(drive));
+            if disk.as_str().is_some_and(|disk| disk != "OpaqueRef:NULL") {
+                xapi("VDI.destroy", &[disk]);
+            }
+        }
+        xapi("VM.destroy", &[vm]);
+    }
+    check::at_rest(world, name, 3)?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// The pool has another certificate than the one that is written: it is not talked to, and nothing becomes of its guests.
+pub fn certificate(world: &World, name: &str) -> Result<(), String> {
+    create(world, name, 1, &at_home())?;
+    check::at_rest(world, name, 1)?;
+    let before = vms(world);
+    let print = world.fingerprint();
+    let tls = |print: &str| json!({ "provider": { "xapi": { "tls": { "certificateFingerprints": [print] } } } });
+    let another = print
+        .chars()
+        .map(|c| {
+            if c == 'A' {
+                'B'
+            } else if c == '0' {
+                '1'
+            } else {
+                c
+            }
+        })
+        .collect::<String>();
+    world.patch_pool("home", &tls(&another));
+    let said = || {
+        world.revive_operator();
+        (condition(world, "home", "Ready")? == "False").then_some(())
+    };
+    let refused = until("the pool is not ready", REST, said);
+    world.patch_pool("home", &tls(&print));
+    refused?;
+    let back = || (condition(world, "home", "Ready")? == "True").then_some(());
+    until("the pool is ready again", REST, back)?;
+    check::at_rest(world, name, 1)?;
+    same(world, &before)?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// The storage at home is full, and then is not.
+pub fn full(world: &World, name: &str) -> Result<(), String> {
+    world.truth.fault(
+        &json!({ "method": "VM.provision", "kind": "error", "code": "SR_FULL", "params": ["1", "0"], "count": 3 }),
+    );
+    create(world, name, 2, &at_home())?;
+    let result = check::at_rest(world, name, 2);
+    world.truth.calm();
+    result?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// The account may have no more instances, half-way, and then may.
+pub fn quota(world: &World, name: &str) -> Result<(), String> {
+    let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Errors><Error><Code>InstanceLimitExceeded</Code>\
+                <Message>Your quota allows for 0 more running instance(s)</Message></Error></Errors>\
+                <RequestID>11111111-2222-3333-4444-555555555555</RequestID></Response>";
+    let refuse = Fault::Answer { status: 400, body: body.into(), content_type: "text/xml".into() };
+    world.proxy(Way::Ec2).add(Rule::on("RunInstances", refuse).times(2));
+    create(world, name, 4, &overflowing())?;
+    let said = || {
+        world.revive_operator();
+        (world.truth.xen_vms().len() == 2 && condition(world, "rented", "QuotaExceeded")? == "True").then_some(())
+    };
+    until("the pool says that its quota is met", REST, said)?;
+    // Somebody asked for a higher one; types are put aside for minutes, so this is not waited for.
+    world.proxy(Way::Ec2).reset(fault_proxy::Seed(0));
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// Home is cut off for longer than a VM that is missing is waited for. Its guests run on, and nobody makes others.
+pub fn silence(world: &World, name: &str) -> Result<(), String> {
+    create(world, name, 3, &overflowing())?;
+    check::at_rest(world, name, 3)?;
+    let before = vms(world);
+    for way in [Way::Xen, Way::Ec2] {
+        let matching = Matching::default();
+        world.proxy(way).add(Rule { matching, ..Rule::on("*", Fault::ResetBefore) });
+    }
+    let until = Instant::now() + Duration::from_secs(150);
+    while Instant::now() < until {
+        world.revive_operator();
+        let guests: Vec<String> =
+            world.guests().iter().filter(|g| g.incarnation() > 1).map(ResourceExt::name_any).collect();
+        if !guests.is_empty() {
+            return Err(format!("given up, though nobody knows what became of them: {guests:?}"));
+        }
+        std::thread::park_timeout(Duration::from_millis(250));
+    }
+    world.calm(0);
+    check::at_rest(world, name, 3)?;
+    same(world, &before)?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
