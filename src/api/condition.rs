@@ -28,6 +28,8 @@ pub enum Kind {
     Resized,
     /// The guest is where the scheduler decided to move it. Present only while it is not.
     Relocated,
+    /// The provider is about to take the VM back. Present only while it is.
+    Interrupted,
     /// The VM is as the spec says. Present only where `managementPolicies` keep the operator from making it so.
     InSync,
     /// The pool has VMs of ours that belong to no Guest. Present only while it has.

@@ -37,6 +37,9 @@ pub struct CloudPoolStatus {
     /// What can be rented, where the pool's prices come from the provider's catalogue: the cheapest 512 types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offerings: Vec<OfferingStatus>,
+    /// Where the on-demand prices of the offerings come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PricesStatus>,
     /// Types that had no room lately; they are not rented again for some minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAside>,
@@ -133,6 +136,19 @@ pub struct OfferingStatus {
     /// Price of an hour of capacity that the provider can take back, in the dearest of the zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spot_hourly: Option<Amount>,
+}
+
+/// Where prices come from.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PricesStatus {
+    /// `PriceList`: the provider's own. `Shipped`: a table that came with the operator.
+    pub source: String,
+    /// Of when they are.
+    pub as_of: Time,
+    /// Why the provider's own list could not be read when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A type that had no room lately.

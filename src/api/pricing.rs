@@ -76,6 +76,8 @@ pub struct OwnedPricing {
         .message("list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
     validation = Rule::new("!has(self.source) || self.source != 'Catalogue' || self.currency == 'USD'")
         .message("the catalogue's prices are in USD: write currency: USD"),
+    validation = Rule::new("!has(self.onDemand) || (has(self.source) && self.source == 'Catalogue')")
+        .message("onDemand says where the catalogue's prices come from: write source: Catalogue, or leave it out"),
     validation = Rule::new("!has(self.families) || (has(self.source) && self.source == 'Catalogue')")
         .message("families choose from the catalogue: write source: Catalogue, or leave them out")
 )]
@@ -85,6 +87,9 @@ pub struct PayPerUsePricing {
     /// Where types and prices come from. Left out: `Table`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<PriceSource>,
+    /// Where the catalogue's on-demand prices come from. Left out: `Shipped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<OnDemandPrices>,
     /// The types that may be rented here; the cheapest that fits is taken. With `source: Catalogue` they are added to those of
     /// the catalogue, and replace those of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,8 +118,17 @@ pub enum PriceSource {
     /// From `instanceTypes` alone.
     Table,
     /// From the provider: which types there are, their size, the zones that have them and their spot prices are asked of
-    /// it. On-demand prices are those that came with the operator.
+    /// it. On-demand prices: see `onDemand`.
     Catalogue,
+}
+
+/// Where the catalogue's on-demand prices come from. Left out: `Shipped`.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
+pub enum OnDemandPrices {
+    /// From a table that came with the operator.
+    Shipped,
+    /// From the provider's price list, read twice a day; from the table where that does not answer or lacks a type.
+    PriceList,
 }
 
 /// A type that can be rented.

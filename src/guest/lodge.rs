@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     decide::{OUT_OF_OUR_HANDS, Step, UNDER_WAY, Verdict, patience},
     facts::{Facts, FirstBootSight, Place, Sight},
-    lost, power, relocate, say,
+    interruption, lost, relocate, say,
 };
 use crate::{
     defect::Defect,
@@ -42,7 +42,7 @@ pub(super) fn lodge(facts: &Facts) -> Verdict {
             earlier(facts, here.pool, vm.key.incarnation)
         }
         Sight::Known(vm) if vm.stage == Stage::Incomplete => make(facts, &here),
-        Sight::Known(vm) => power::run(facts, &here, vm),
+        Sight::Known(vm) => interruption::run(facts, &here, vm),
         Sight::Absent if subject.mandate.adopted => make(facts, &here),
         Sight::Absent => lost::missing(facts, &here),
     }

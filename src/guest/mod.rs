@@ -6,6 +6,7 @@ pub mod decide;
 pub mod facts;
 mod first_boot;
 mod gather;
+mod interruption;
 mod leave;
 mod lodge;
 mod lost;

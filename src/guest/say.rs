@@ -181,6 +181,11 @@ pub(super) fn relocating(pool: &str, why: &str) -> Say {
     working(Phase::Pending, "Relocating", &format!("its VM in {pool} is removed and another is made elsewhere: {why}"))
 }
 
+/// Its provider takes the VM back, and it is replaced at once.
+pub(super) fn taken_back(when: &str) -> Say {
+    working(Phase::Pending, "CapacityTakenBack", &format!("{when}; it is removed now, and another is made"))
+}
+
 pub(super) fn abandoned(pool: &str) -> Say {
     let message = format!(
         "its VM in {pool} is given up, as the pool does not answer and its administrator vouches that nothing runs \

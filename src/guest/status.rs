@@ -41,7 +41,8 @@ pub struct OwnStatus {
 }
 
 /// The conditions that this controller owns.
-const OWN: [Kind; 6] = [Kind::Ready, Kind::Reconciling, Kind::Stalled, Kind::Resized, Kind::Relocated, Kind::InSync];
+const OWN: [Kind; 7] =
+    [Kind::Ready, Kind::Reconciling, Kind::Stalled, Kind::Resized, Kind::Relocated, Kind::Interrupted, Kind::InSync];
 
 /// How long a pool that rents out types and had no room is not asked again by the same guest: until the pool's status says
 /// which of them is set aside. Then another type, or zone, is tried there.

@@ -9,7 +9,10 @@ use tokio::time::timeout;
 
 use super::facts::Trouble;
 use crate::{
-    api::cloud_pool::{CloudPoolSpec, ProviderSpec, SecretReference, XapiSpec},
+    api::{
+        cloud_pool::{CloudPoolSpec, ProviderSpec, SecretReference, XapiSpec},
+        pricing::OnDemandPrices,
+    },
     provider::{ErrorKind, Owner, Provider, ProviderError, xapi::XapiConfig},
     runtime::{call, chain},
 };
@@ -114,6 +117,8 @@ pub(crate) struct Catalogue {
     pub families: Vec<String>,
     /// The provider's ids of the networks that guests can be in.
     pub networks: Vec<String>,
+    /// On-demand prices come from the provider's price list.
+    pub price_list: bool,
 }
 
 impl Catalogue {
@@ -123,6 +128,7 @@ impl Catalogue {
         Some(Self {
             families: paid.families.iter().map(|name| name.0.clone()).collect(),
             networks: spec.networks.iter().map(|network| network.provider_id.clone()).collect(),
+            price_list: paid.on_demand == Some(OnDemandPrices::PriceList),
         })
     }
 }
@@ -239,9 +245,11 @@ mod ec2 {
             security_groups: spec.security_groups.clone(),
             default_subnet: spec.subnet.clone(),
             usual_image: made.image.map(str::to_owned),
-            catalogue: made
-                .catalogue
-                .map(|wanted| Wanted { families: wanted.families.clone(), subnets: wanted.networks.clone() }),
+            catalogue: made.catalogue.map(|wanted| Wanted {
+                families: wanted.families.clone(),
+                subnets: wanted.networks.clone(),
+                price_list: wanted.price_list,
+            }),
             ..Ec2Config::new(&spec.region, credentials, made.owner.clone())
         };
         let secret = spec.credentials_secret_ref.as_ref();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
         CloudPool, CloudPoolStatus,
         condition::{self, Claim, Kind},
         money::Money,
-        pool_status::{HostStatus, OfferingStatus, OverheadStatus, ProviderStatus, SetAside},
+        pool_status::{HostStatus, OfferingStatus, OverheadStatus, PricesStatus, ProviderStatus, SetAside},
         quantity::Bytes,
     },
-    provider::{ErrorKind, HostInventory, Inventory, Missing, OfferingAside, OfferingFact},
+    provider::{ErrorKind, HostInventory, Inventory, Missing, OfferingAside, OfferingFact, PricesFact},
     runtime::events::News,
 };
 
@@ -55,6 +55,7 @@ pub fn status(pool: &CloudPool, facts: &Facts) -> CloudPoolStatus {
     status.conditions = conditions;
     if let Ok(inventory) = &facts.inventory {
         status.offerings = offerings(pool, inventory);
+        status.prices = inventory.prices.as_ref().map(prices);
     }
     status.set_aside = set_aside(&old_aside, facts);
     status.orphans = match &facts.orphans {
@@ -161,6 +162,13 @@ fn offerings(pool: &CloudPool, inventory: &Inventory) -> Vec<OfferingStatus> {
     rows.sort_by_key(|row| row.hourly);
     rows.truncate(OFFERINGS);
     rows
+}
+
+fn prices(fact: &PricesFact) -> PricesStatus {
+    // The API server keeps whole seconds.
+    let as_of = Timestamp::from_second(fact.as_of.as_second()).unwrap_or(fact.as_of);
+    let trouble = fact.trouble.clone().map(|words| condition::cut(words, 512));
+    PricesStatus { source: fact.source.to_string(), as_of: Time(as_of), trouble }
 }
 
 fn kind(pool: &CloudPool) -> String {

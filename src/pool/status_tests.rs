@@ -51,6 +51,7 @@ fn inventory() -> Inventory {
         overhead: MemoryOverhead { fixed: Bytes(1), per_vcpu: Bytes(2), memory_divisor: 128 },
         images: Vec::new(),
         offerings: Vec::new(),
+        prices: None,
         missing: Vec::new(),
     }
 }

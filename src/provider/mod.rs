@@ -17,6 +17,7 @@ pub mod ec2;
 mod error;
 mod model;
 mod observe;
+mod prices;
 mod registry;
 pub mod xapi;
 
@@ -28,6 +29,7 @@ pub use model::{
 };
 
 pub use observe::{OPERATIONS, Observed, Observer};
+pub use prices::{PriceOrigin, PricesFact};
 pub use registry::{Entry, Registry};
 
 use std::time::Duration;

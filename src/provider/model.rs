@@ -396,6 +396,8 @@ pub struct Inventory {
     pub images: Vec<ImageFact>,
     /// Types on offer, where the provider has a catalogue that is to be used.
     pub offerings: Vec<OfferingFact>,
+    /// Where the prices of those come from.
+    pub prices: Option<super::PricesFact>,
     /// What is missing, as far as it could be found out without doing anything.
     pub missing: Vec<Missing>,
 }

@@ -16,6 +16,7 @@ mod moves_many;
 mod plugin;
 mod refused;
 mod rented;
+mod rest;
 mod rotation;
 mod soak;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]

@@ -1,4 +1,4 @@
-//! What is rented: another size is another type, for the VM that there is.
+//! What is rented: another size is another type, for the VM that there is; spot capacity is taken back.
 
 use aws_sdk_ec2::types::InstanceStateName;
 use serde_json::{Value, json};
@@ -94,4 +94,45 @@ fn another_size_is_another_type_for_the_same_vm() {
     stack.kubectl(&["delete", "vw", "web"]);
     stack.until("the guest is gone", SOON, || guest(&stack, "web-0").is_none().then_some(()));
     assert_eq!(truth.left(), Vec::<String>::new());
+}
+
+/// What a condition of a guest says.
+fn message(stack: &Stack, kind: &str) -> Option<String> {
+    let all = guest(stack, "web-0")?["status"]["conditions"].as_array()?.clone();
+    Some(all.iter().find(|condition| condition["type"] == kind)?["message"].as_str()?.to_owned())
+}
+
+#[test]
+fn spot_capacity_that_is_taken_back_is_said_and_replaced() {
+    let stack = Stack::start();
+    let truth = Truth::of(&stack);
+    let pool =
+        stack.example("02-ec2-ireland").replace("hourly: \"0.0211\"", "hourly: \"0.0211\", spotHourly: \"0.0070\"");
+    stack.apply(&pool);
+    let (_operator, _) = stack.operator();
+    stack.apply(&workload("web", &json!({ "placement": { "spot": "Allowed" } })));
+    says(&stack, "web-0", "Ready", "True", "Running");
+    let first = binding(&stack);
+    assert_eq!((&first["instanceType"], &first["spot"]), (&json!("t3.small"), &json!(true)));
+    let (id, ..) = instance(&truth).unwrap();
+
+    // Announced two minutes before: it runs on, as nothing says that its VM may be removed.
+    truth.tell_ec2("warn", &json!(id));
+    says(&stack, "web-0", "Interrupted", "True", "CapacityTakenBack");
+    says(&stack, "web-0", "Ready", "True", "Running");
+    assert!(message(&stack, "Interrupted").unwrap().contains("not before: mobility.allow lacks Recreate"));
+    assert_eq!(instance(&truth).unwrap().0, id);
+
+    // Where it may be made anew, that begins at once, and elsewhere: on demand, as the stock is being emptied.
+    patch(&stack, "web", &json!({ "mobility": { "allow": ["Recreate"] } }));
+    let second = stack.until("another one runs", SOON, || {
+        let (now, _, state) = instance(&truth)?;
+        (now != id && state == InstanceStateName::Running).then_some(now)
+    });
+    says(&stack, "web-0", "Ready", "True", "Running");
+    assert_eq!(guest(&stack, "web-0").unwrap()["status"]["providerId"], second.as_str());
+    let bound = binding(&stack);
+    assert_eq!((&bound["incarnation"], &bound["spot"]), (&json!(2), &Value::Null), "{bound}");
+    assert_eq!(message(&stack, "Interrupted"), None);
+    assert_eq!(truth.launches(), 2);
 }

@@ -105,9 +105,23 @@ impl Truth {
         xapi.into_iter().chain(ec2).collect()
     }
 
+    /// All calls to EC2 so far.
+    pub fn ec2_calls(&self) -> BTreeMap<String, u64> {
+        serde_json::from_value(self.read(format!("{}/innkeeper/calls", self.moto))).unwrap()
+    }
+
     /// Launches at EC2 so far. Requests that only ask whether they are permitted are none.
     pub fn launches(&self) -> usize {
         self.read(format!("{}/innkeeper/history?kind=RunInstances", self.moto)).as_array().unwrap().len()
+    }
+
+    /// Posts to an admin route of the EC2 endpoint.
+    pub fn tell_ec2(&self, path: &str, body: &Value) -> Value {
+        let request = self.http.post(format!("{}/innkeeper/{path}", self.moto)).body(body.to_string());
+        self.block_on(async {
+            let reply = request.send().await.unwrap().error_for_status().unwrap();
+            serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
+        })
     }
 
     /// Who made the calls with effects at each provider, in order: epoch and name of the leader.

@@ -195,13 +195,6 @@ impl Ec2World {
         self.launch_some(wish, token, 1, tags, &[ResourceType::Instance]).await.swap_remove(0)
     }
 
-    async fn launch_many(&self, wish: &GuestWish, count: i32, tags: &[(&str, &str)]) {
-        let token = format!("{}-1-many", wish.key.guest);
-        let kinds = [ResourceType::Instance, ResourceType::Volume];
-        let launched = self.launch_some(wish, &token, count, tags, &kinds).await;
-        assert_eq!(launched.len(), usize::try_from(count).unwrap());
-    }
-
     async fn launch_some(
         &self,
         wish: &GuestWish,

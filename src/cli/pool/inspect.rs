@@ -17,7 +17,7 @@ use crate::{
         cluster::ClusterArgs,
         output::{self, Output, OutputError},
     },
-    pool::connect::{self, Connection},
+    pool::connect::{self, Catalogue, Connection},
     provider::{
         ErrorKind, Owner, ProviderError,
         xapi::{Fingerprint, Timing, TlsTrust, TrustError, XapiConfig, survey},
@@ -230,12 +230,13 @@ async fn of_cluster(args: &InspectArgs, name: &str) -> Result<(), InspectError> 
     let secrets = connect::secrets(&client, spec).await.map_err(trouble)?;
     let cluster = cluster_uid(&client).await;
     let owner = cluster.clone().unwrap_or(Owner(String::new()));
+    let catalogue = Catalogue::of(&pool.spec);
     let connection = Connection {
         secrets: &secrets,
         owner: &owner,
         caller: "innkeeper-cli",
         expected_id: None,
-        catalogue: None,
+        catalogue: catalogue.as_ref(),
         image: None,
     };
     if let Some(xapi) = &spec.xapi {

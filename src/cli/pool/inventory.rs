@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     cli::table,
-    provider::{Freshness, Inventory, ObservedGuest, Provider, Result},
+    provider::{Freshness, Inventory, ObservedGuest, PriceOrigin, PricesFact, Provider, Result},
 };
 
 /// What a region has.
@@ -18,6 +18,9 @@ pub(super) struct Region {
     version: String,
     /// Types on offer; none where the driver reads no catalogue.
     types: Vec<Type>,
+    /// Where their on-demand prices come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prices: Option<String>,
     /// What the credentials lack.
     missing: Vec<Missing>,
     /// The cluster's own guests there.
@@ -110,12 +113,24 @@ fn region(inventory: Inventory, guests: Vec<ObservedGuest>) -> Region {
     let mut guests: Vec<Instance> = guests.collect();
     guests.sort_by(|a, b| (&a.guest, &a.id).cmp(&(&b.guest, &b.id)));
     let missing = inventory.missing.into_iter().map(|missing| Missing { what: missing.what, why: missing.why });
-    Region { id: inventory.id, version: inventory.version, types, missing: missing.collect(), guests }
+    let prices = inventory.prices.map(|fact| words(&fact));
+    Region { id: inventory.id, version: inventory.version, types, prices, missing: missing.collect(), guests }
+}
+
+/// Where prices come from, in a sentence.
+fn words(fact: &PricesFact) -> String {
+    let source = match fact.source {
+        PriceOrigin::PriceList => "the provider's price list",
+        PriceOrigin::Shipped => "a table that came with innkeeper",
+    };
+    let trouble = fact.trouble.iter().map(|words| format!("; {words}"));
+    let text = format!("on-demand prices are those of {source}, of {}", fact.as_of.strftime("%Y-%m-%d"));
+    std::iter::once(text).chain(trouble).collect()
 }
 
 /// For people.
 pub(super) fn render(region: &Region) -> String {
-    let Region { id, version, types, missing, guests } = region;
+    let Region { id, version, types, prices, missing, guests } = region;
     let mut text = format!("Region {} ({}) answers\n", table::plain(id), table::plain(version));
     let or_dash = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
     if !types.is_empty() {
@@ -127,6 +142,7 @@ pub(super) fn render(region: &Region) -> String {
             [offer.name.clone(), offer.vcpus.to_string(), memory, hourly, spot, offer.zones.join(" ")]
         }));
         text += &format!("\n{}", table::render(&rows));
+        text.extend(prices.iter().map(|words| format!("{}\n", table::plain(words))));
     }
     if !guests.is_empty() {
         let mut rows = vec![["INSTANCE", "GUEST", "STATE", "TYPE", "ADDRESS"].map(str::to_owned)];
@@ -170,6 +186,11 @@ mod tests {
             version: "2016-11-15".into(),
             offerings: vec![offering("m5.large", 4, Some("0.1")), offering("t3.medium", 2, None)],
             missing: vec![missing],
+            prices: Some(PricesFact {
+                source: PriceOrigin::Shipped,
+                as_of: "2025-03-01T00:00:00Z".parse().unwrap(),
+                trouble: Some("cannot read the price list: it does not answer".into()),
+            }),
             ..Inventory::default()
         };
         let key = Key { guest: "u".into(), incarnation: 1, namespace: "shop".into(), name: "web-0".into() };

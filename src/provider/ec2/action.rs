@@ -1,4 +1,4 @@
-//! The operations of EC2's API that this driver uses: all of them, and nothing else is ever called.
+//! The operations of EC2's API, and of the price list's, that this driver uses: all of them, and nothing else is ever called.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,11 @@ pub enum Action {
     DescribeInstanceTypeOfferings,
     DescribeInstanceTypes,
     DescribeInstances,
+    DescribeSpotInstanceRequests,
     DescribeSpotPriceHistory,
     DescribeSubnets,
     DescribeVolumes,
+    GetProducts,
     ModifyInstanceAttribute,
     ModifyVolume,
     RunInstances,
@@ -44,9 +46,11 @@ impl Action {
             | Self::DescribeInstanceTypeOfferings
             | Self::DescribeInstanceTypes
             | Self::DescribeInstances
+            | Self::DescribeSpotInstanceRequests
             | Self::DescribeSpotPriceHistory
             | Self::DescribeSubnets
-            | Self::DescribeVolumes => Class::Describe,
+            | Self::DescribeVolumes
+            | Self::GetProducts => Class::Describe,
             Self::RunInstances => Class::Run,
             Self::TerminateInstances => Class::Terminate,
             Self::CreateTags | Self::DeleteTags => Class::Tags,

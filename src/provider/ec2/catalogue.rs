@@ -8,19 +8,24 @@ use std::{
 };
 
 use aws_sdk_ec2::types::{InstanceTypeInfo, SpotPrice, Subnet, UsageClassType};
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use tokio::time::Instant;
 
-use super::{Ec2Config, prices};
+use super::{Ec2Config, price_list::List, prices};
 use crate::{
     api::{money::Money, quantity::Bytes},
-    provider::OfferingFact,
+    provider::{OfferingFact, PriceOrigin, PricesFact, ProviderError},
 };
 
 /// Time between two reads of the types: new ones come a few times a year.
 pub(super) const TYPES: Duration = Duration::from_hours(12);
 /// Time between two reads of the spot prices. They change a few times a day.
 pub(super) const SPOT: Duration = Duration::from_hours(1);
+/// Time between two reads of the price list. Amazon changes it seldom.
+pub(super) const LIST: Duration = Duration::from_hours(12);
+/// Time after a read of the price list that failed: nothing depends on it.
+pub(super) const LIST_AGAIN: Duration = Duration::from_hours(1);
 /// Time after a read that failed.
 pub(super) const AGAIN: Duration = Duration::from_mins(5);
 
@@ -31,6 +36,8 @@ pub struct Wanted {
     pub families: Vec<String>,
     /// Subnets that guests can be in. Their zones are the only ones that count.
     pub subnets: Vec<String>,
+    /// On-demand prices from Amazon's price list, where it answers.
+    pub price_list: bool,
 }
 
 /// A type on sale.
@@ -50,6 +57,10 @@ pub(super) struct Catalogue {
     spot: BTreeMap<String, BTreeMap<String, Decimal>>,
     types_due: Option<Instant>,
     spot_due: Option<Instant>,
+    list: List,
+    list_read: Option<Timestamp>,
+    list_due: Option<Instant>,
+    list_trouble: Option<String>,
 }
 
 impl Catalogue {
@@ -121,6 +132,35 @@ impl Catalogue {
         self.spot_due = Some(now + SPOT);
     }
 
+    pub(super) fn is_list_due(&self, now: Instant) -> bool {
+        self.list_due.is_none_or(|due| due <= now)
+    }
+
+    /// Takes in the price list.
+    pub(super) fn learn_list(&mut self, list: List, at: Timestamp, now: Instant) {
+        (self.list, self.list_read, self.list_trouble) = (list, Some(at), None);
+        self.list_due = Some(now + LIST);
+    }
+
+    /// The price list could not be read. What it said before still counts.
+    pub(super) fn no_list(&mut self, error: &ProviderError, now: Instant) {
+        self.list_trouble = Some(error.to_string());
+        self.list_due = Some(now + LIST_AGAIN);
+    }
+
+    /// Where the on-demand prices come from.
+    pub(super) fn prices(&self, region: &str) -> PricesFact {
+        let (source, as_of) = match self.list_read {
+            Some(at) => (PriceOrigin::PriceList, at),
+            None => (PriceOrigin::Shipped, prices::as_of(region)),
+        };
+        PricesFact { source, as_of, trouble: self.list_trouble.clone() }
+    }
+
+    fn hourly(&self, region: &str, name: &str) -> Option<Decimal> {
+        self.list.get(name).copied().or_else(|| prices::hourly(region, name))
+    }
+
     /// What is on offer in this region.
     pub(super) fn offerings(&self, region: &str) -> Vec<OfferingFact> {
         let fact = |sold: &Sold| OfferingFact {
@@ -128,7 +168,7 @@ impl Catalogue {
             vcpus: sold.vcpus,
             memory: sold.memory,
             zones: sold.zones.iter().cloned().collect(),
-            hourly: prices::hourly(region, &sold.instance_type).and_then(usd),
+            hourly: self.hourly(region, &sold.instance_type).and_then(usd),
             spot_hourly: self.spot_price(sold).and_then(usd),
         };
         self.types.iter().map(fact).collect()

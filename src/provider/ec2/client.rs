@@ -22,6 +22,7 @@ use super::{
     config::{Credentials, Ec2Config},
     fault::{Effect, Failure},
     limiter::Limiter,
+    price_list::PriceList,
 };
 use crate::provider::{ErrorKind, ProviderError, Result};
 
@@ -42,12 +43,14 @@ pub(super) struct Api {
     limiter: Limiter,
     pub(super) page_size: i32,
     pub(super) calls: Calls,
+    /// The price list, for pools that ask for it.
+    pub(super) price_list: Option<PriceList>,
     pub(super) closed: CancellationToken,
 }
 
 impl Api {
     /// Makes the client. Nothing is sent yet, except where the chain of credentials looks for its source.
-    pub(super) async fn new(config: &Ec2Config) -> Self {
+    pub(super) async fn new(config: &Ec2Config) -> Result<Self> {
         let region = Region::new(config.region.clone());
         let credentials = match &config.credentials {
             Credentials::Static { access_key_id, secret_access_key, session_token } => {
@@ -67,7 +70,7 @@ impl Api {
         let mut builder = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(region)
-            .credentials_provider(credentials)
+            .credentials_provider(credentials.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT.min(config.deadline)).build());
         // One that AWS would not take is left out: nothing depends on it.
@@ -75,14 +78,16 @@ impl Api {
         if let Some(endpoint) = &config.endpoint {
             builder = builder.endpoint_url(endpoint.as_str().trim_end_matches('/'));
         }
-        Self {
+        let asked = config.catalogue.as_ref().is_some_and(|wanted| wanted.price_list);
+        Ok(Self {
             ec2: Client::from_conf(builder.build()),
+            price_list: asked.then(|| PriceList::new(config, credentials)).transpose()?,
             deadline: config.deadline,
             limiter: Limiter::new(Instant::now()),
             page_size: config.page_size.clamp(5, 1000),
             calls: Calls::default(),
             closed: CancellationToken::new(),
-        }
+        })
     }
 
     /// The SDK's client, to build requests with. They are sent through [`Api::call`] only.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceNetworkInterface as Card, InstanceStateName, Tag};
+use aws_sdk_ec2::types::{
+    Filter, Instance, InstanceLifecycleType, InstanceNetworkInterface as Card, InstanceStateName, Tag,
+};
 use jiff::Timestamp;
 
 use super::token;
@@ -55,6 +57,8 @@ pub(super) struct Seen {
     pub root_device: Option<String>,
     /// What the disks are called that were made with it, by device.
     pub disk_names: BTreeMap<String, String>,
+    /// EC2 may take it back.
+    pub spot: bool,
     /// How far we have come in switching its termination protection on.
     pub protection: Option<String>,
 }
@@ -69,6 +73,7 @@ impl Seen {
             volumes: Vec::new(),
             root_device: None,
             disk_names: BTreeMap::new(),
+            spot: false,
             protection: None,
         }
     }
@@ -201,13 +206,13 @@ pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
         volumes: attached.collect(),
         root_device: instance.root_device_name().map(str::to_owned),
         disk_names: named.collect(),
+        spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         protection: tag(instance.tags(), PROTECTED).map(str::to_owned),
         ..Seen::new(guest, made(instance))
     }
 }
 
-/// When EC2 took the instance back. That it is about to is told to the instance itself, two minutes before, and is not
-/// among what a list of instances shows; that it has done so is.
+/// When EC2 took the instance back. That it is about to is not among what a list of instances shows: see [`super::spot`].
 fn interrupted_at(instance: &Instance) -> Option<Timestamp> {
     let code = instance.state_reason()?.code()?;
     if !matches!(code, "Server.SpotInstanceTermination" | "Server.SpotInstanceShutdown") {

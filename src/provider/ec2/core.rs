@@ -6,6 +6,7 @@ use std::{
 };
 
 use aws_sdk_ec2::types::{Image, InstanceStateChange, Volume};
+use jiff::Timestamp;
 use tokio::{
     sync::{Notify, broadcast},
     time::Instant,
@@ -14,15 +15,16 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
-    aside::Aside,
+    aside::{Aside, Offering},
     catalogue::{self, Catalogue, Wanted},
     client::Api,
     convert::{self, Seen},
     permissions::Permissions,
     snapshot::{Read, Snapshot},
+    spot::{self, Marks},
     volumes::Volumes,
 };
-use crate::provider::{Change, ErrorKind, Key, OfferingFact, ProviderError, Result};
+use crate::provider::{Change, ErrorKind, Key, OfferingFact, PricesFact, ProviderError, Result};
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
@@ -58,6 +60,7 @@ pub(super) struct Core {
     touched: Mutex<Option<Instant>>,
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
+    marks: Mutex<Marks>,
     volumes: Mutex<Volumes>,
     permissions: Mutex<Permissions>,
     catalogue: tokio::sync::Mutex<Catalogue>,
@@ -72,22 +75,23 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    pub(super) async fn new(config: Ec2Config) -> Self {
-        Self {
-            api: Api::new(&config).await,
+    pub(super) async fn new(config: Ec2Config) -> Result<Self> {
+        Ok(Self {
+            api: Api::new(&config).await?,
             changes: broadcast::channel(CHANGES).0,
             nudge: Notify::new(),
             snapshot: Mutex::new(Snapshot::new(config.settling)),
             touched: Mutex::default(),
             images: Mutex::default(),
             aside: Mutex::default(),
+            marks: Mutex::default(),
             volumes: Mutex::default(),
             permissions: Mutex::default(),
             catalogue: tokio::sync::Mutex::default(),
             stops: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             config,
-        }
+        })
     }
 
     pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
@@ -132,7 +136,7 @@ impl Core {
         };
         let instances = self.api.instances(act, filters).await?;
         let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance));
-        let seen = seen.map(|seen| self.with_disks(seen)).collect();
+        let seen = seen.map(|seen| self.in_full(seen)).collect();
         let read = Read { began, guest: guest.map(str::to_owned), seen };
         let changed = self.snapshot().merge(read, Instant::now());
         if !changed.is_empty() {
@@ -149,9 +153,35 @@ impl Core {
         }
     }
 
-    fn with_disks(&self, mut seen: Seen) -> Seen {
+    /// With what a list of instances does not tell.
+    fn in_full(&self, mut seen: Seen) -> Seen {
         seen.guest.disks = self.volumes().disks(&seen);
+        locked(&self.marks).show(&mut seen);
         seen
+    }
+
+    /// Asks which instances are about to be taken back, where there are any that can be. A read that fails says nothing new.
+    pub(super) async fn refresh_marks(&self, act: &str) -> Result<()> {
+        let spot: Vec<Seen> = self.snapshot().all().filter(|seen| seen.spot && seen.is_live()).cloned().collect();
+        if spot.is_empty() {
+            return Ok(());
+        }
+        let marks = Marks::of(&self.api.marked_spot(act).await?, Timestamp::now());
+        let before = std::mem::replace(&mut *locked(&self.marks), marks.clone());
+        let changed = self.snapshot().revise(|seen| marks.show(seen));
+        let is_new = |seen: &&Seen| marks.has(&seen.guest.provider_id) && !before.has(&seen.guest.provider_id);
+        for seen in spot.iter().filter(is_new) {
+            // Whoever is made anew would be put into the same stock, which is being emptied.
+            let Some(instance_type) = seen.guest.instance_type.clone() else { continue };
+            let zone = seen.zone.clone().filter(|_| self.config.catalogue.is_some());
+            self.aside().refused(&Offering { instance_type, zone, spot: true }, spot::MARKED, Instant::now());
+            self.tell([Change::Pool]);
+        }
+        if !changed.is_empty() {
+            self.touch();
+        }
+        self.tell(changed);
+        Ok(())
     }
 
     /// What is known of the volumes.
@@ -203,8 +233,8 @@ impl Core {
     }
 
     /// What can be rented. What was once read is answered also where reading it again fails.
-    pub(super) async fn offerings(&self, act: &str) -> Result<Vec<OfferingFact>> {
-        let Some(wanted) = &self.config.catalogue else { return Ok(Vec::new()) };
+    pub(super) async fn offerings(&self, act: &str) -> Result<(Vec<OfferingFact>, Option<PricesFact>)> {
+        let Some(wanted) = &self.config.catalogue else { return Ok((Vec::new(), None)) };
         let mut catalogue = self.catalogue.lock().await;
         if let Err(error) = self.read_catalogue(act, wanted, &mut catalogue).await {
             tracing::warn!(kind = %error.kind, "the catalogue cannot be read: {error}");
@@ -213,7 +243,9 @@ impl Core {
                 return Err(error);
             }
         }
-        Ok(catalogue.offerings(&self.config.region))
+        self.read_price_list(&mut catalogue).await;
+        let region = &self.config.region;
+        Ok((catalogue.offerings(region), Some(catalogue.prices(region))))
     }
 
     async fn read_catalogue(&self, act: &str, wanted: &Wanted, catalogue: &mut Catalogue) -> Result<()> {
@@ -231,6 +263,18 @@ impl Core {
             catalogue.learn_spot(&self.api.spot_prices(act, &families).await?, now);
         }
         Ok(())
+    }
+
+    /// Without the list, what it said before counts, or the table that comes with the operator.
+    async fn read_price_list(&self, catalogue: &mut Catalogue) {
+        let Some(list) = self.api.price_list.as_ref().filter(|_| catalogue.is_list_due(Instant::now())) else { return };
+        match list.read(&self.api.calls, "read the price list").await {
+            Ok(list) => catalogue.learn_list(list, Timestamp::now(), Instant::now()),
+            Err(error) => {
+                tracing::warn!(kind = %error.kind, "the price list cannot be read: {error}");
+                catalogue.no_list(&error, Instant::now());
+            }
+        }
     }
 
     /// How an instance that is stopping was asked to. What an earlier run asked began now.

@@ -61,7 +61,7 @@ impl Ec2Provider {
         if config.endpoint.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
             return refuse("the endpoint is neither an http nor an https URL");
         }
-        Ok(Arc::new(Self { core: Arc::new(Core::new(config).await), following: Once::new() }))
+        Ok(Arc::new(Self { core: Arc::new(Core::new(config).await?), following: Once::new() }))
     }
 
     /// How often each operation of the API was called so far.
@@ -134,10 +134,12 @@ impl Provider for Ec2Provider {
         // Shows that the endpoint answers and takes the credentials, and is needed anyhow.
         const ACT: &str = "read the inventory";
         self.core.refresh(ACT).await?;
+        let (offerings, prices) = self.core.offerings(ACT).await?;
         Ok(Inventory {
             id: self.core.config.region.clone(),
             version: API_VERSION.to_owned(),
-            offerings: self.core.offerings(ACT).await?,
+            offerings,
+            prices,
             missing: permissions::missing_now(&self.core).await,
             ..Inventory::default()
         })

@@ -21,10 +21,12 @@ mod launch;
 mod limiter;
 mod permissions;
 mod poller;
+mod price_list;
 mod prices;
 mod reads;
 mod removal;
 mod snapshot;
+mod spot;
 mod token;
 mod volumes;
 

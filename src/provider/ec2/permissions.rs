@@ -55,6 +55,7 @@ const fn without(action: Action) -> &'static str {
         Action::ModifyInstanceAttribute => "guests cannot be resized or protected, and added disks would outlive them",
         Action::CreateTags => "instances cannot be adopted or marked as protected",
         Action::DeleteTags => "instances cannot be released",
+        Action::DescribeSpotInstanceRequests => "it is not seen when EC2 is about to take spot capacity back",
         _ => "the pool cannot be read in full",
     }
 }
@@ -110,6 +111,10 @@ impl Asking<'_> {
 async fn ask(core: &Core, example: Option<&Seen>) -> Vec<Missing> {
     let mut asking = Asking { core, missing: Vec::new() };
     create(core, &mut asking).await;
+    if core.snapshot().all().any(|seen| seen.spot && seen.is_live()) {
+        let requests = || core.api.ec2().describe_spot_instance_requests().dry_run(true).send();
+        asking.ask(Action::DescribeSpotInstanceRequests, requests).await;
+    }
     if let Some(seen) = example {
         change(core, &mut asking, &seen.guest.provider_id).await;
         if let Some(volume) = seen.volumes.iter().find(|one| core.volumes().is_ours(&one.volume)) {

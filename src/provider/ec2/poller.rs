@@ -43,6 +43,9 @@ pub(super) async fn run(core: Arc<Core>) {
                     let _ = core.changes.send(Change::Everything);
                 }
                 core.retire_surplus().await;
+                if let Err(error) = core.refresh_marks("ask which spot instances are taken back").await {
+                    tracing::debug!(kind = %error.kind, "interruptions cannot be followed: {error}");
+                }
                 // Sizes of disks are for people; guests live without.
                 if let Err(error) = core.refresh_volumes("list the volumes").await {
                     tracing::debug!(kind = %error.kind, "the volumes cannot be followed: {error}");

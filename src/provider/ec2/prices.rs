@@ -1,10 +1,11 @@
-//! On-demand prices that ship with the operator. Amazon's own price list is another service with another protocol; these are
-//! for choosing between places, and a price that is written on the pool goes before them.
+//! On-demand prices that ship with the operator, for pools that do not ask for Amazon's own list ([`super::price_list`]) or
+//! cannot reach it. They are for choosing between places, and a price that is written on the pool goes before them.
 //!
 //! Within a family the price goes with the size, so one number for each family and region says all.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 const TABLE: &str = include_str!("prices.txt");
@@ -58,6 +59,13 @@ pub(super) fn hourly(region: &str, instance_type: &str) -> Option<Decimal> {
     PRICES.hourly(region, instance_type)
 }
 
+/// Of when the prices of a region are: the table says so at its beginning.
+pub(super) fn as_of(region: &str) -> Timestamp {
+    let recent = region == "us-east-1" || region.starts_with("us-gov-");
+    // The first of July 2026, and of March 2025.
+    Timestamp::from_second(if recent { 1_782_864_000 } else { 1_740_787_200 }).unwrap_or_default()
+}
+
 /// The families that are rented where the pool names none: the present ones of x86 for general use, for computing and for
 /// memory, without those for special networks or disks, and the burstable ones.
 pub(super) const USUAL: [&str; 28] = [
@@ -93,6 +101,12 @@ mod tests {
         ] {
             assert_eq!(hourly(region, instance_type), None, "{region} {instance_type}");
         }
+    }
+
+    #[test]
+    fn the_table_says_of_when_it_is() {
+        assert_eq!(as_of("us-east-1").to_string(), "2026-07-01T00:00:00Z");
+        assert_eq!(as_of("eu-west-1").to_string(), "2025-03-01T00:00:00Z");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceTypeInfo, LocationType, SpotPrice, Subnet, Volume};
+use aws_sdk_ec2::types::{
+    Filter, Image, Instance, InstanceTypeInfo, LocationType, SpotInstanceRequest, SpotPrice, Subnet, Volume,
+};
 use aws_smithy_types::DateTime;
 
-use super::{action::Action, client::Api};
+use super::{action::Action, client::Api, spot};
 use crate::provider::{ErrorKind, ProviderError, Result};
 
 /// Pages of one read after which something is wrong with the endpoint: a million instances.
@@ -102,6 +104,23 @@ impl Api {
                     all.entry(kind.as_str().to_owned()).or_default().insert(zone.to_owned());
                 }
             }
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Spot requests whose instances are about to be taken back, of anybody.
+    pub(super) async fn marked_spot(&self, act: &str) -> Result<Vec<SpotInstanceRequest>> {
+        let filters = vec![filter("state", &["active".to_owned()]), filter("status-code", &[spot::MARKED.to_owned()])];
+        let request = self.ec2().describe_spot_instance_requests().set_filters(Some(filters));
+        let request = request.max_results(self.page_size);
+        let (mut pages, mut all) = (Pages::default(), Vec::new());
+        loop {
+            let page = || request.clone().set_next_token(pages.token.clone()).send();
+            let page = self.call(act, Action::DescribeSpotInstanceRequests, page).await?;
+            let more = pages.next(act, page.next_token())?;
+            all.extend(page.spot_instance_requests.unwrap_or_default());
             if !more {
                 return Ok(all);
             }

@@ -142,6 +142,12 @@ async fn name(request: Request<Incoming>) -> Result<(Request<Body>, String), Bod
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
     let length: Option<usize> = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    // The JSON protocols of AWS name the action in a header, after the service.
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+    if let Some((_, action)) = target.and_then(|target| target.rsplit_once('.')) {
+        let action = action.to_owned();
+        return Ok((request.map(|body| body.map_err(Into::into).boxed_unsync()), action));
+    }
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.as_str(), parts.uri.path());
     if !action::may_be_named(&content_type) || length.is_none_or(|length| length > action::LOOK_AT) {

@@ -7,6 +7,7 @@ moto answers with EC2's shapes, but it starts a second instance for a repeated c
 - `launch`: client tokens, counts, root volumes, subnets of RunInstances
 - `spot`: spot requests, and the warning before one is taken back
 - `volumes`: tokens, states, zones and cool-down of volumes
+- `pricing`: the price list service
 - `tokens`: which client token was used for what
 - `visibility`: instances that Describe does not know yet, or no more; filters
 - `faults`: errors on demand

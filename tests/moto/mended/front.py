@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from . import pricing
 from .admin import Admin, BadRequest
 from .errors import MESSAGES, Injected, error_xml, status_of
 from .faults import Fault
@@ -65,6 +66,9 @@ class Front:
                 time.sleep(fault.delay)
             if fault.error:
                 return _refuse(start_response, fault.error, fault.message)
+        if action == pricing.ACTION:
+            status, reply = pricing.answer(body)
+            return _json(start_response, "200 OK" if status == 200 else f"{status} Refused", reply)
         return self._serve(environ, start_response, action, fault)
 
     def _serve(
@@ -115,9 +119,13 @@ class Front:
                 status, answer = "200 OK", self._admin.answer(environ["REQUEST_METHOD"], name, query, body)
         except BadRequest as error:
             status, answer = "400 Bad Request", {"error": str(error)}
-        data = json.dumps(answer).encode() + b"\n"
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
-        return [data]
+        return _json(start_response, status, answer)
+
+
+def _json(start_response: StartResponse, status: str, answer: Any) -> Iterable[bytes]:
+    data = json.dumps(answer).encode() + b"\n"
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
+    return [data]
 
 
 def _form(environ: Mapping[str, Any], body: bytes) -> dict[str, str]:
@@ -128,6 +136,8 @@ def _form(environ: Mapping[str, Any], body: bytes) -> dict[str, str]:
 
 def _action(environ: Mapping[str, Any], body: bytes) -> str:
     """The Query API's action, or for the REST services (EBS direct) method and the first part of the path."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
     form = _form(environ, body)
     return form.get("Action") or f"{environ['REQUEST_METHOD']} /{environ['PATH_INFO'].split('/')[1]}"
 

@@ -1,14 +1,15 @@
 //! What is for sale, what may be bought, and what reading it costs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_ec2::types::InstanceLifecycleType;
+use fault_proxy::Rule;
 use futures::StreamExt;
 use innkeeper::{
     api::quantity::Bytes,
     provider::{
-        Change, Disk, ErrorKind, Freshness, GuestWish, Key, Power, Provider,
-        ec2::{Ec2Config, Ec2Provider, Refresh, Wanted},
+        Change, Disk, ErrorKind, Freshness, GuestWish, Inventory, Key, Power, PriceOrigin, Provider,
+        ec2::{Ec2Config, Ec2Provider, Wanted},
     },
 };
 use serde_json::json;
@@ -19,18 +20,18 @@ use crate::harness::{Connect, Trouble, World, amended, clear, eventually, failed
 pub async fn run(name: &str, world: &Ec2World) {
     match name {
         "market::catalogue_is_priced_and_read_seldom" => catalogue_is_priced_and_read_seldom(world).await,
+        "market::prices_of_the_list_where_it_answers" => prices_of_the_list_where_it_answers(world).await,
         "market::full_type_in_one_zone_only" => full_type_in_one_zone_only(world).await,
         "market::quota_puts_the_type_aside" => quota_puts_the_type_aside(world).await,
         "market::spot_is_taken_back" => spot_is_taken_back(world).await,
         "market::volumes_cool_down" => volumes_cool_down(world).await,
         "market::missing_permissions_are_named" => missing_permissions_are_named(world).await,
-        "market::a_thousand_instances_at_rest" => a_thousand_instances_at_rest(world).await,
         _ => panic!("there is no case {name}"),
     }
 }
 
 async fn catalogue_is_priced_and_read_seldom(world: &Ec2World) {
-    let wanted = Wanted { families: vec!["t3".into(), "m6i".into()], subnets: Vec::new() };
+    let wanted = Wanted { families: vec!["t3".into(), "m6i".into()], ..Wanted::default() };
     let deadline = Duration::from_secs(30);
     let config = Ec2Config { catalogue: Some(wanted), deadline, ..world.config(Connect::default()) };
     let provider = Ec2Provider::connect(config.clone()).await.unwrap();
@@ -54,6 +55,45 @@ async fn catalogue_is_priced_and_read_seldom(world: &Ec2World) {
         calls.into_iter().filter(|(action, _)| action.name() != "DescribeInstances").collect::<Vec<_>>()
     };
     assert_eq!(others(provider.calls()), others(calls), "types, zones, prices and subnets are remembered");
+}
+
+async fn prices_of_the_list_where_it_answers(world: &Ec2World) {
+    let open = async || {
+        let wanted = Wanted { families: vec!["t3".into()], price_list: true, ..Wanted::default() };
+        let deadline = Duration::from_secs(30);
+        let config = Ec2Config { catalogue: Some(wanted), deadline, ..world.config(Connect::default()) };
+        Ec2Provider::connect(config).await.unwrap()
+    };
+    let small = |inventory: &Inventory| {
+        let one = inventory.offerings.iter().find(|one| one.instance_type == "t3.small").unwrap();
+        one.hourly.unwrap().amount.to_string()
+    };
+    // Not permitted: the table that comes with the operator, and it is said why.
+    world.moto.post("denied", json!(["GetProducts"])).await;
+    let provider = open().await;
+    let inventory = provider.inventory().await.unwrap();
+    assert_eq!(small(&inventory), "0.0228");
+    let prices = inventory.prices.unwrap();
+    assert_eq!(prices.source, PriceOrigin::Shipped);
+    assert!(prices.trouble.unwrap().contains("cannot read the price list"));
+    let asked = count(world, "GetProducts");
+    provider.inventory().await.unwrap();
+    assert_eq!(count(world, "GetProducts"), asked, "it is not asked again at once");
+    // Two vCPU and 2 GiB at the prices of the emulator.
+    world.moto.post("denied", json!([])).await;
+    let provider = open().await;
+    let inventory = provider.inventory().await.unwrap();
+    assert_eq!(small(&inventory), "0.022");
+    let prices = inventory.prices.unwrap();
+    assert_eq!((prices.source, prices.trouble), (PriceOrigin::PriceList, None));
+    assert!(count(world, "GetProducts") - asked > 1, "in pages");
+    let asked = count(world, "GetProducts");
+    assert_eq!(small(&provider.inventory().await.unwrap()), "0.022");
+    assert_eq!(count(world, "GetProducts"), asked, "it is remembered");
+    // Half of a list is none.
+    world.proxy.add(Rule { skip: 1, ..super::rule("GetProducts", Trouble::Broken) });
+    let inventory = open().await.inventory().await.unwrap();
+    assert_eq!((small(&inventory).as_str(), inventory.prices.unwrap().source), ("0.0228", PriceOrigin::Shipped));
 }
 
 async fn full_type_in_one_zone_only(world: &Ec2World) {
@@ -113,6 +153,20 @@ async fn spot_is_taken_back(world: &Ec2World) {
     let id = lodge(&*provider, &wish).await.provider_id;
     let [instance] = &world.by_ids(std::slice::from_ref(&id)).await[..] else { panic!("one instance") };
     assert_eq!(instance.instance_lifecycle(), Some(&InstanceLifecycleType::Spot));
+    // Two minutes before, it is announced to who follows.
+    let mut changes = provider.changes();
+    world.moto.post("warn", json!(id)).await;
+    let warned = eventually("the warning is seen", || async {
+        let found = provider.find(&wish.key, Freshness::Cached).await.unwrap().unwrap();
+        found.interrupted_at.map(|at| (found.power, at))
+    })
+    .await;
+    let left = warned.1.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!(warned.0 == Power::Running && (60..=120).contains(&left), "{warned:?}");
+    let [aside] = &provider.set_aside()[..] else { panic!("{:?}", provider.set_aside()) };
+    assert_eq!((aside.instance_type.as_str(), aside.spot), ("t3.small", true), "who replaces it goes elsewhere");
+    let told = futures::FutureExt::now_or_never(changes.next());
+    assert!(told.is_some(), "it is told");
     world.moto.post("interrupt", json!(id)).await;
     let gone = until_power(&*provider, &wish.key, Power::Terminated).await;
     let at = gone.interrupted_at.expect("EC2 says that it took it back");
@@ -174,69 +228,4 @@ async fn missing_permissions_are_named(world: &Ec2World) {
     assert_eq!(names(&provider).await, Vec::<String>::new());
     assert!(world.are_untouched(&[id]).await, "it was only asked");
     only_one(world, &wish.key).await;
-}
-
-/// A pool of a thousand guests that nobody touches: what the operator asks of EC2 in a minute, and how soon it hears of a
-/// change made behind its back.
-async fn a_thousand_instances_at_rest(world: &Ec2World) {
-    let wish = world.wish(key(1));
-    world.launch_many(&wish, 1000, &super::marks(&wish.key, crate::harness::OWNER)).await;
-    let usual = Ec2Config::new("", super::Credentials::DefaultChain, Connect::default().owner).refresh;
-    // Nothing is changed here first, so there is nothing to wait for.
-    let refresh = Refresh { lively: Duration::from_secs(1), ..usual };
-    // The emulator takes seconds to list a thousand instances, and more on a busy machine.
-    let deadline = Duration::from_mins(4);
-    let config = Ec2Config { page_size: 1000, refresh, deadline, ..world.config(Connect::default()) };
-    let provider = Ec2Provider::connect(config).await.unwrap();
-    let calls = |named: &str| -> u64 {
-        let all = provider.calls().into_iter();
-        all.filter(|(action, _)| named.is_empty() || action.name() == named).map(|(_, count)| count).sum()
-    };
-    provider.inventory().await.unwrap();
-    let (asked, began) = (calls(""), Instant::now());
-    provider.inventory().await.unwrap();
-    let (look, read) = (calls("") - asked, began.elapsed());
-    let permissions = asked - look;
-    let mut changes = provider.changes();
-    eventually_slowly("all volumes were read, and it has come to rest", || async {
-        (calls("DescribeVolumes") > 0 && provider.is_at_rest()).then_some(())
-    })
-    .await;
-    let volumes = calls("DescribeVolumes");
-    // Looks of the poller, of the pool's controller, of all volumes, and at the permissions.
-    let share = |calls: u64, every: Duration| f64::from(u32::try_from(calls).unwrap()) * 60.0 / every.as_secs_f64();
-    let a_minute = share(look, usual.slow)
-        + share(look, Duration::from_secs(30))
-        + share(volumes, usual.volumes)
-        + share(permissions, Duration::from_hours(1));
-    let kept = provider.find(&wish.key, Freshness::Cached).await.unwrap().unwrap();
-    while futures::FutureExt::now_or_never(changes.next()).flatten().is_some() {}
-    let (before, since) = (calls(""), Instant::now());
-    world.meddle(&kept.provider_id, false).await;
-    loop {
-        let change = tokio::time::timeout(Duration::from_mins(3), changes.next()).await.unwrap().unwrap();
-        if matches!(change, Change::Guest { .. }) {
-            break;
-        }
-    }
-    let news = since.elapsed();
-    println!(
-        "1000 instances: {a_minute:.1} calls a minute at rest; a change behind our back is told after {news:.1?}, of which \
-         the emulator's list takes {read:.1?}"
-    );
-    assert!(a_minute <= 12.0, "{:?}", provider.calls());
-    assert!(calls("") - before <= 3, "it was at rest: {:?}", provider.calls());
-    assert!(news.saturating_sub(read) <= Duration::from_secs(30), "{news:?}");
-}
-
-/// As [`eventually`], for what takes longer.
-async fn eventually_slowly<T, Fut: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> Fut) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(began.elapsed() < Duration::from_mins(4), "{what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }

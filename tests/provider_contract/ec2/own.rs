@@ -17,12 +17,12 @@ pub const NAMES: &[&str] = &[
     "own::launches_are_safe_by_default",
     "own::encoded_messages_are_hidden",
     "market::catalogue_is_priced_and_read_seldom",
+    "market::prices_of_the_list_where_it_answers",
     "market::full_type_in_one_zone_only",
     "market::quota_puts_the_type_aside",
     "market::spot_is_taken_back",
     "market::volumes_cool_down",
     "market::missing_permissions_are_named",
-    "market::a_thousand_instances_at_rest",
 ];
 
 pub async fn run(name: &str, world: &Ec2World) {

@@ -14,5 +14,9 @@ pub fn actions() -> BTreeSet<String> {
         Value::String(one) => vec![one.clone()],
         many => serde_json::from_value(many.clone()).unwrap(),
     });
-    actions.map(|action| action.strip_prefix("ec2:").expect("only EC2 is needed").to_owned()).collect()
+    let bare = |action: String| {
+        let known = ["ec2:", "pricing:"].into_iter().find_map(|service| action.strip_prefix(service));
+        known.expect("only EC2 and its prices are needed").to_owned()
+    };
+    actions.map(bare).collect()
 }
