@@ -157,7 +157,13 @@ fn offerings(pool: &CloudPool, inventory: &Inventory) -> Vec<OfferingStatus> {
 }
 
 fn kind(pool: &CloudPool) -> String {
-    if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+    let provider = &pool.spec.provider;
+    match (&provider.xapi, &provider.gce) {
+        (Some(_), _) => "xapi",
+        (None, Some(_)) => "gce",
+        (None, None) => "ec2",
+    }
+    .to_owned()
 }
 
 /// What was last known of the orphans, where they cannot be looked for now.

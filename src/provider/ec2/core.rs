@@ -15,15 +15,19 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
-    aside::Aside,
     catalogue::{self, Catalogue, Wanted},
     client::Api,
     convert::{self, Seen},
     permissions::Permissions,
-    snapshot::{Read, Snapshot},
     volumes::Volumes,
 };
-use crate::provider::{Change, ErrorKind, Key, OfferingFact, ProviderError, Result};
+use crate::provider::{
+    Change, ErrorKind, Key, OfferingFact, ProviderError, Result,
+    rented::{
+        aside::Aside,
+        snapshot::{Read, Rented as _, Snapshot},
+    },
+};
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
@@ -42,7 +46,7 @@ pub(super) struct Core {
     pub(super) changes: broadcast::Sender<Change>,
     /// Wakes the poller: something was written.
     pub(super) nudge: Notify,
-    snapshot: Mutex<Snapshot>,
+    snapshot: Mutex<Snapshot<Seen>>,
     touched: Mutex<Option<Instant>>,
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
@@ -78,7 +82,7 @@ impl Core {
         }
     }
 
-    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot<Seen>> {
         locked(&self.snapshot)
     }
 
