@@ -4,7 +4,7 @@
 
 REQUIREMENTS=$ROOT/tests/moto/requirements.txt
 PYTHON=${PYTHON:-python3}
-need "$PYTHON" "for the tests' EC2 endpoint"
+need "$PYTHON" "for the tests' EC2 and Google endpoints"
 
 VERSION=$("$PYTHON" -c 'import sys; print(*sys.version_info[:2], sys.prefix)')
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "Python 3.10 or later is needed; this is $VERSION"

@@ -3,7 +3,9 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{money::Amount, pool_status::CloudPoolStatus, pricing::Pricing, quantity::Bytes, selector::Selector};
+use super::{
+    gce::GceSpec, money::Amount, pool_status::CloudPoolStatus, pricing::Pricing, quantity::Bytes, selector::Selector,
+};
 
 /// A place where guests can live: a Xen pool on your own premises, or a region of a public provider.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -37,8 +39,10 @@ use super::{money::Amount, pool_status::CloudPoolStatus, pricing::Pricing, quant
 #[x_kube(
     validation = Rule::new("!has(self.provider.ec2) || has(self.pricing.payPerUse)")
         .message("an EC2 pool needs pricing.payPerUse: list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
-    validation = Rule::new("has(self.provider.ec2) || !has(self.pricing.payPerUse) || !has(self.pricing.payPerUse.source) || self.pricing.payPerUse.source != 'Catalogue'")
-        .message("only EC2 pools have a catalogue: list the types in pricing.payPerUse.instanceTypes"),
+    validation = Rule::new("!has(self.provider.gce) || has(self.pricing.payPerUse)")
+        .message("a Google pool needs pricing.payPerUse: list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
+    validation = Rule::new("has(self.provider.ec2) || has(self.provider.gce) || !has(self.pricing.payPerUse) || !has(self.pricing.payPerUse.source) || self.pricing.payPerUse.source != 'Catalogue'")
+        .message("only EC2 and Google pools have a catalogue: list the types in pricing.payPerUse.instanceTypes"),
     validation = Rule::new("!has(self.provider.xapi) || has(self.pricing.owned)")
         .message("a Xen pool needs pricing.owned: write its currency and monthlyRunningCost (\"0\" if you do not count it)")
 )]
@@ -110,12 +114,14 @@ pub struct HostName(#[schemars(length(min = 1, max = 253))] pub String);
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.xapi) ? 1 : 0) + (has(self.ec2) ? 1 : 0) == 1")
-        .message("write exactly one provider: xapi or ec2"),
-    validation = Rule::new("has(self.xapi) == has(oldSelf.xapi) && has(self.ec2) == has(oldSelf.ec2)")
+    validation = Rule::new("(has(self.xapi) ? 1 : 0) + (has(self.ec2) ? 1 : 0) + (has(self.gce) ? 1 : 0) == 1")
+        .message("write exactly one provider: xapi, ec2 or gce"),
+    validation = Rule::new("has(self.xapi) == has(oldSelf.xapi) && has(self.ec2) == has(oldSelf.ec2) && has(self.gce) == has(oldSelf.gce)")
         .message("the provider of a pool cannot be changed; make a new CloudPool and let guests be placed there"),
     validation = Rule::new("!has(self.ec2) || !has(oldSelf.ec2) || self.ec2.region == oldSelf.ec2.region")
-        .message("the region of a pool cannot be changed, its guests would be lost; make a new CloudPool")
+        .message("the region of a pool cannot be changed, its guests would be lost; make a new CloudPool"),
+    validation = Rule::new("!has(self.gce) || !has(oldSelf.gce) || (self.gce.project == oldSelf.gce.project && self.gce.zones[0].substring(0, self.gce.zones[0].size() - 2) == oldSelf.gce.zones[0].substring(0, oldSelf.gce.zones[0].size() - 2))")
+        .message("the project and the region of a pool cannot be changed, its guests would be lost; make a new CloudPool")
 )]
 pub struct ProviderSpec {
     /// A pool of Xen hosts (XCP-ng, `XenServer`), driven through XAPI.
@@ -124,6 +130,9 @@ pub struct ProviderSpec {
     /// A region of Amazon EC2, or of a cloud that speaks its protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ec2: Option<Ec2Spec>,
+    /// A region of Google Compute Engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gce: Option<GceSpec>,
 }
 
 /// How a Xen pool is reached.

@@ -3,6 +3,7 @@
 pub mod care;
 pub mod cloud_pool;
 pub mod condition;
+pub mod gce;
 pub mod guest;
 pub mod guest_status;
 pub mod money;

@@ -61,7 +61,8 @@ pub(super) fn references(spec: &ProviderSpec) -> Vec<&SecretReference> {
         std::iter::once(&xapi.credentials_secret_ref).chain(authority)
     });
     let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
-    xapi.chain(ec2).collect()
+    let gce = spec.gce.iter().filter_map(|gce| gce.credentials_secret_ref.as_ref());
+    xapi.chain(ec2).chain(gce).collect()
 }
 
 /// Reads the Secrets that a provider's spec names.
@@ -94,7 +95,10 @@ pub(crate) async fn secrets(client: &Client, spec: &ProviderSpec) -> Result<Secr
 type Opened = Arc<dyn Provider>;
 
 /// What a connection is made from, besides the provider's own spec.
-#[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "some of it is for clouds with a catalogue"))]
+#[cfg_attr(
+    not(any(feature = "ec2", feature = "gce")),
+    expect(dead_code, reason = "some of it is for clouds with a catalogue")
+)]
 pub(crate) struct Connection<'a> {
     /// The values of the Secrets that the spec names.
     pub secrets: &'a Secrets,
@@ -136,10 +140,11 @@ impl Catalogue {
 /// Opens the connection.
 pub(crate) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
     let connecting = async {
-        match (&spec.xapi, &spec.ec2) {
-            (Some(xapi), None) => xapi::connect(xapi, made).await,
-            (None, Some(ec2)) => ec2::connect(ec2, made).await,
-            _ => Err(invalid("spec.provider must have exactly one of xapi and ec2")),
+        match (&spec.xapi, &spec.ec2, &spec.gce) {
+            (Some(xapi), None, None) => xapi::connect(xapi, made).await,
+            (None, Some(ec2), None) => ec2::connect(ec2, made).await,
+            (None, None, Some(gce)) => gce::connect(gce, made).await,
+            _ => Err(invalid("spec.provider must have exactly one of xapi, ec2 and gce")),
         }
     };
     timeout(CONNECTING, connecting).await.unwrap_or_else(|_| {
@@ -266,6 +271,53 @@ mod ec2 {
     #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
     pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
         Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
+    }
+}
+
+#[cfg(feature = "gce")]
+mod gce {
+    use super::{Connection, Trouble, failed, invalid};
+    use crate::{
+        api::gce::GceSpec,
+        provider::gce::{Credentials, GceConfig, GceProvider, ServiceAccountKey},
+    };
+
+    #[expect(clippy::unused_async, reason = "as the others")]
+    pub(super) async fn connect(spec: &GceSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        let credentials = match &spec.credentials_secret_ref {
+            None => Credentials::of_the_machine(),
+            Some(secret) => {
+                let key = ServiceAccountKey::parse(&made.secrets.value(secret, "key.json")?);
+                let bad = |error| invalid(format!("Secret {}/{}: key.json: {error}", secret.namespace, secret.name));
+                Credentials::Key(Box::new(key.map_err(bad)?))
+            }
+        };
+        let endpoint = spec.endpoint.as_deref().map(|text| {
+            text.parse().map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
+        });
+        let zones = spec.zones.iter().map(|zone| zone.0.clone()).collect();
+        let config = GceConfig {
+            endpoint: endpoint.transpose()?,
+            caller: Some(made.caller.to_owned()),
+            subnetwork: spec.subnetwork.clone(),
+            network_tags: spec.network_tags.iter().map(|tag| tag.0.clone()).collect(),
+            service_account: spec.service_account.clone(),
+            families: made.catalogue.map(|wanted| wanted.families.clone()),
+            ..GceConfig::new(&spec.project, zones, credentials, made.owner.clone())
+        };
+        let provider = GceProvider::connect(config).map_err(|error| failed(&error))?;
+        Ok(provider)
+    }
+}
+
+#[cfg(not(feature = "gce"))]
+mod gce {
+    use super::{Connection, Trouble, invalid};
+    use crate::api::gce::GceSpec;
+
+    #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
+    pub(super) async fn connect(_: &GceSpec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        Err(invalid("this innkeeper was built without Google (cargo feature gce); install one that has it"))
     }
 }
 

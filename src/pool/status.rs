@@ -172,7 +172,13 @@ fn prices(fact: &PricesFact) -> PricesStatus {
 }
 
 fn kind(pool: &CloudPool) -> String {
-    if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+    let provider = &pool.spec.provider;
+    match (&provider.xapi, &provider.gce) {
+        (Some(_), _) => "xapi",
+        (None, Some(_)) => "gce",
+        (None, None) => "ec2",
+    }
+    .to_owned()
 }
 
 /// What was last known of the orphans, where they cannot be looked for now.

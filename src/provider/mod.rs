@@ -15,10 +15,14 @@
 #[cfg(feature = "ec2")]
 pub mod ec2;
 mod error;
+#[cfg(feature = "gce")]
+pub mod gce;
 mod model;
 mod observe;
 mod prices;
 mod registry;
+#[cfg(any(feature = "ec2", feature = "gce"))]
+mod rented;
 pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};

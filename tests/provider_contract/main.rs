@@ -10,6 +10,8 @@
 mod cases;
 #[cfg(feature = "ec2")]
 mod ec2;
+#[cfg(feature = "gce")]
+mod gce;
 mod harness;
 mod storm;
 mod table;
@@ -33,6 +35,8 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![
         #[cfg(feature = "ec2")]
         Arc::new(ec2::Ec2Driver::default()),
+        #[cfg(feature = "gce")]
+        Arc::new(gce::GceDriver::default()),
         Arc::new(xapi::XapiDriver),
     ]
 }

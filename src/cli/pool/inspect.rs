@@ -32,7 +32,7 @@ const SHOWING: Duration = Duration::from_secs(10);
 
 /// Options of `innkeeper pool inspect`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("which").required(true).args(["name", "xapi", "ec2"]))]
+#[command(group = ArgGroup::new("which").required(true).args(["name", "xapi", "ec2", "gce"]))]
 pub struct InspectArgs {
     /// A `CloudPool` of the cluster; it is asked with the credentials of its Secret, which you must be allowed to read
     name: Option<String>,
@@ -65,6 +65,13 @@ pub struct InspectArgs {
     /// Address of a cloud that speaks EC2's protocol
     #[arg(long, value_name = "URL", requires = "ec2", help_heading = "EC2")]
     endpoint: Option<Url>,
+    /// A project of Google Compute Engine, with the service account's key that `GOOGLE_APPLICATION_CREDENTIALS` names, or that
+    /// of this machine
+    #[arg(long, value_name = "PROJECT", requires = "zone", help_heading = "Google Compute Engine")]
+    gce: Option<String>,
+    /// A zone of the project; may be repeated for others of the same region
+    #[arg(long, value_name = "ZONE", requires = "gce", help_heading = "Google Compute Engine")]
+    zone: Vec<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -141,13 +148,17 @@ pub enum InspectError {
 /// Asks the pool and prints what it has.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), InspectError> {
     block_on(async {
-        match (&args.name, &args.ec2) {
-            (Some(name), _) => of_cluster(args, name).await,
-            (None, Some(region)) => {
+        let failed = |message| InspectError::ConnectPool { message };
+        match (&args.name, &args.ec2, &args.gce) {
+            (Some(name), ..) => of_cluster(args, name).await,
+            (None, Some(region), _) => {
                 let pool = inventory::of_region(region, args.endpoint.as_ref()).await;
-                show_inventory(args, &pool.map_err(|message| InspectError::ConnectPool { message })?)
+                show_inventory(args, &pool.map_err(failed)?)
             }
-            (None, None) => show_survey(args, &xapi_config(args)?, None).await,
+            (None, None, Some(project)) => {
+                show_inventory(args, &inventory::of_project(project, &args.zone).await.map_err(failed)?)
+            }
+            (None, None, None) => show_survey(args, &xapi_config(args)?, None).await,
         }
     })
 }

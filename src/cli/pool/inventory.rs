@@ -82,6 +82,42 @@ pub(super) async fn of_region(_: &str, _: Option<&Url>) -> std::result::Result<R
     Err("this innkeeper was built without EC2 (cargo feature ec2); install one that has it".to_owned())
 }
 
+/// Reads a region of a Google project with the credentials of the environment, its types and prices too. No cluster is known, and
+/// so none of its guests.
+#[cfg(feature = "gce")]
+pub(super) async fn of_project(project: &str, zones: &[String]) -> std::result::Result<Region, String> {
+    use crate::{
+        provider::{
+            Owner,
+            gce::{Credentials, GceConfig, GceProvider, ServiceAccountKey},
+        },
+        runtime::chain,
+    };
+    let credentials = match std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS") {
+        None => Credentials::of_the_machine(),
+        Some(path) => {
+            let shown = path.to_string_lossy();
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+            let key = ServiceAccountKey::parse(&text.into()).map_err(|error| format!("{shown}: {error}"))?;
+            Credentials::Key(Box::new(key))
+        }
+    };
+    let config = GceConfig {
+        families: Some(Vec::new()),
+        ..GceConfig::new(project, zones.to_vec(), credentials, Owner("nobody".to_owned()))
+    };
+    let provider = GceProvider::connect(config).map_err(|error| chain(&error))?;
+    let region = read(&*provider).await;
+    provider.close().await;
+    region.map_err(|error| chain(&error))
+}
+
+#[cfg(not(feature = "gce"))]
+#[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
+pub(super) async fn of_project(_: &str, _: &[String]) -> std::result::Result<Region, String> {
+    Err("this innkeeper was built without Google (cargo feature gce); install one that has it".to_owned())
+}
+
 /// Reads what is there.
 pub(super) async fn read(provider: &dyn Provider) -> Result<Region> {
     let inventory = provider.inventory().await?;

@@ -5,7 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{fault::Effect, limiter::Class};
+use super::limiter::Class;
+use crate::provider::rented::retry::Effect;
 
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]

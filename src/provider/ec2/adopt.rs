@@ -7,7 +7,7 @@ use super::{
     convert::{self, Seen},
     core::Core,
 };
-use crate::provider::{ErrorKind, Key, ObservedGuest, ProviderError, Result};
+use crate::provider::{ErrorKind, Key, ObservedGuest, ProviderError, Result, rented::snapshot::Rented as _};
 
 /// Marks the instance as the guest's, all marks in one call, and looks again: where two take it over at once, one finds the
 /// other's mark.

@@ -20,20 +20,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     action::{Action, Calls},
     config::{Credentials, Ec2Config},
-    fault::{Effect, Failure},
+    fault::Failure,
     limiter::Limiter,
     price_list::PriceList,
 };
-use crate::provider::{ErrorKind, ProviderError, Result};
+use crate::provider::{
+    ErrorKind, ProviderError, Result,
+    rented::retry::{Effect, pause},
+};
 
 /// How long making a connection may take: a host that is down should not use up the whole deadline.
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// Times that a read is sent in all where the endpoint does not answer or fails.
-const READ_ATTEMPTS: u32 = 3;
-
-/// Times that any call is sent in all where it is throttled. A throttled call did nothing.
-const THROTTLED_ATTEMPTS: u32 = 6;
 
 /// A client of EC2's API with our manners.
 #[derive(Debug)]
@@ -146,47 +143,5 @@ impl Api {
                 Err(ProviderError::new(ErrorKind::Throttled, act, message).with_retry_after(wait))
             }
         }
-    }
-}
-
-/// How long to wait before the same call is sent again. `None`: it is not sent again. Waits begin with a hundredth of the
-/// deadline and double each time, to at most a sixth of it; `dice` in 0..1 spreads them over their upper half.
-fn pause(effect: Effect, kind: ErrorKind, attempts: u32, deadline: Duration, dice: f64) -> Option<Duration> {
-    let most = match (kind, effect) {
-        (ErrorKind::Throttled, _) => THROTTLED_ATTEMPTS,
-        (ErrorKind::Unavailable, Effect::Read) => READ_ATTEMPTS,
-        _ => return None,
-    };
-    let full = (deadline / 200 * (1 << attempts.min(8))).min(deadline / 6);
-    (attempts < most).then(|| full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    #[test]
-    fn repeats_only_what_did_nothing() {
-        use ErrorKind::{Auth, Capacity, Invalid, NotFound, Throttled, Unavailable, UnknownOutcome};
-        for kind in [Capacity, Auth, Invalid, NotFound, UnknownOutcome] {
-            assert_eq!(pause(Effect::Read, kind, 1, DEADLINE, 0.5), None, "{kind}");
-            assert_eq!(pause(Effect::Write, kind, 1, DEADLINE, 0.5), None, "{kind}");
-        }
-        assert_eq!(pause(Effect::Write, Unavailable, 1, DEADLINE, 0.5), None);
-        assert!(pause(Effect::Read, Unavailable, 1, DEADLINE, 0.5).is_some());
-        assert!(pause(Effect::Write, Throttled, 1, DEADLINE, 0.5).is_some());
-    }
-
-    #[test]
-    fn waits_grow_and_end() {
-        let waits = |dice| (1..8).map(move |n| pause(Effect::Write, ErrorKind::Throttled, n, DEADLINE, dice));
-        let most: Vec<_> = waits(1.0).flatten().map(|wait| wait.as_millis()).collect();
-        assert_eq!(most, [300, 600, 1200, 2400, 4800]);
-        for (low, high) in waits(0.0).flatten().zip(waits(1.0).flatten()) {
-            assert_eq!(low * 2, high);
-        }
-        assert_eq!(pause(Effect::Read, ErrorKind::Unavailable, READ_ATTEMPTS, DEADLINE, 0.5), None);
     }
 }

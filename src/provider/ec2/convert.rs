@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{
 use jiff::Timestamp;
 
 use super::token;
-use crate::provider::{Key, ObservedGuest, Owner, Power, Stage};
+use crate::provider::{Key, ObservedGuest, Owner, Power, Stage, rented::snapshot::Rented};
 
 /// The tags that say whose an instance or volume is. EC2 sets them in the call that launches it.
 pub(super) const OWNER: &str = "innkeeper.dev/owner";
@@ -86,17 +86,22 @@ impl Seen {
         self.disk_names.get(device).map(String::as_str)
     }
 
-    /// Neither terminated nor on its way there.
-    pub(super) fn is_live(&self) -> bool {
-        !matches!(self.guest.power, Power::Terminating | Power::Terminated)
-    }
-
     /// The same instance after a call answered its new state.
     pub(super) fn with_power(&self, power: Power) -> Self {
         let mut seen = self.clone();
         seen.guest.power = power;
         seen.guest.busy = is_moving(power);
         seen
+    }
+}
+
+impl Rented for Seen {
+    fn guest(&self) -> &ObservedGuest {
+        &self.guest
+    }
+
+    fn made(&self) -> i64 {
+        self.made
     }
 }
 
@@ -274,19 +279,6 @@ fn addresses(instance: &Instance) -> Vec<IpAddr> {
         }
     }
     addresses
-}
-
-/// Which of one key's instances is the guest's VM, and which should not be there: of several live ones the oldest is
-/// kept and the others are surplus, so that every reader chooses the same. Without a live one the last made counts.
-pub(super) fn choose<'a>(all: impl IntoIterator<Item = &'a Seen>) -> (Option<&'a Seen>, Vec<&'a Seen>) {
-    let age = |seen: &&Seen| (seen.made, seen.guest.provider_id.clone());
-    let (mut live, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|seen| seen.is_live());
-    live.sort_by_key(age);
-    if live.is_empty() {
-        return (gone.into_iter().max_by_key(age), Vec::new());
-    }
-    let kept = live.remove(0);
-    (Some(kept), live)
 }
 
 #[cfg(test)]

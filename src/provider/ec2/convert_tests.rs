@@ -2,6 +2,7 @@ use aws_sdk_ec2::types::{CpuOptions, InstanceState, InstanceType};
 use aws_smithy_types::DateTime;
 
 use super::*;
+use crate::provider::rented::snapshot::choose;
 
 fn owner() -> Owner {
     Owner("cluster-1".into())
@@ -81,5 +82,5 @@ fn the_oldest_live_one_is_kept() {
 fn without_a_live_one_the_last_counts() {
     let all = [seen("i-1", 1, Power::Terminated), seen("i-2", 2, Power::Terminated)];
     assert_eq!(choose(&all).0.unwrap().guest.provider_id, "i-2");
-    assert_eq!(choose(&[]), (None, Vec::new()));
+    assert_eq!(choose::<Seen>(&[]), (None, Vec::new()));
 }

@@ -15,16 +15,20 @@ use tokio::{
 use super::{
     Ec2Config,
     action::Action,
-    aside::{Aside, Offering},
     catalogue::{self, Catalogue, Wanted},
     client::Api,
     convert::{self, Seen},
     permissions::Permissions,
-    snapshot::{Read, Snapshot},
     spot::{self, Marks},
     volumes::Volumes,
 };
-use crate::provider::{Change, ErrorKind, Key, OfferingFact, PricesFact, ProviderError, Result};
+use crate::provider::{
+    Change, ErrorKind, Key, OfferingFact, PricesFact, ProviderError, Result,
+    rented::{
+        aside::{Aside, Offering},
+        snapshot::{Read, Rented as _, Snapshot},
+    },
+};
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
@@ -56,7 +60,7 @@ pub(super) struct Core {
     pub(super) changes: broadcast::Sender<Change>,
     /// Wakes the poller: something was written.
     pub(super) nudge: Notify,
-    snapshot: Mutex<Snapshot>,
+    snapshot: Mutex<Snapshot<Seen>>,
     touched: Mutex<Option<Instant>>,
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
@@ -94,7 +98,7 @@ impl Core {
         })
     }
 
-    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot<Seen>> {
         locked(&self.snapshot)
     }
 

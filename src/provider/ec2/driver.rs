@@ -20,15 +20,14 @@ use super::{
     Ec2Config,
     action::Action,
     adopt, amend,
-    aside::Offering,
     convert::{self, Seen},
     core::Core,
     launch, permissions, poller, removal,
-    snapshot::Launch,
 };
 use crate::provider::{
     Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power,
     Provider, ProviderError, Result, StopMode,
+    rented::{aside::Offering, snapshot::Launch},
 };
 
 /// Version of the API that the SDK speaks. EC2 has had no other since.

@@ -6,16 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::provider::{ErrorKind, ProviderError};
-
-/// Whether a call changes anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It only reads.
-    Read,
-    /// It changes something.
-    Write,
-}
+use crate::provider::{ErrorKind, ProviderError, rented::retry::Effect};
 
 /// How far a failed call got.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::{
     convert::{self, Seen},
     core::Core,
 };
-use crate::provider::{Key, Missing};
+use crate::provider::{Key, Missing, rented::snapshot::Rented as _};
 
 const ACT: &str = "ask what is permitted";
 

@@ -10,7 +10,7 @@ use super::{
     convert::{self, Seen},
     core::Core,
 };
-use crate::provider::{Deletion, ErrorKind, Key, Power, Result};
+use crate::provider::{Deletion, ErrorKind, Key, Power, Result, rented::snapshot::Rented as _};
 
 const ACT: &str = "remove the instance";
 

@@ -39,4 +39,6 @@ mod wire;
 
 pub use config::{ConfigError, Timing, TlsTrust, XapiConfig};
 pub use driver::XapiProvider;
+#[cfg(feature = "gce")]
+pub(in crate::provider) use tls::client_config;
 pub use tls::{Fingerprint, TrustError};

@@ -103,7 +103,7 @@ impl fmt::Debug for Fingerprint {
 
 /// The TLS configuration for connections to hosts that are trusted in this way. The crypto provider is given, not taken
 /// from the process: which other crates are linked in must not matter.
-pub(super) fn client_config(trust: &TlsTrust) -> Result<ClientConfig, TrustError> {
+pub(in crate::provider) fn client_config(trust: &TlsTrust) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

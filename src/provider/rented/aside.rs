@@ -1,6 +1,6 @@
 //! Offerings that had no room lately. Pure: time is passed in.
 //!
-//! A full zone stays full for minutes, and each attempt costs one of the few `RunInstances` calls. So a type that found
+//! A full zone stays full for minutes, and each attempt costs one of the calls that a provider allows. So a type that found
 //! no room in a zone is put aside for a while, longer each time in a row. A quota counts too: it goes up only when a
 //! person asks for it, or when something else is given up.
 
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_mins(30);
 
 /// What was asked for. Spot capacity is another stock than the rest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Offering {
+pub(in crate::provider) struct Offering {
     pub instance_type: String,
     /// A zone, where one was asked for.
     pub zone: Option<String>,
@@ -34,11 +34,11 @@ struct Refusal {
 
 /// What is put aside.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Aside(BTreeMap<Offering, Refusal>);
+pub(in crate::provider) struct Aside(BTreeMap<Offering, Refusal>);
 
 impl Aside {
-    /// EC2 had no room for this.
-    pub(super) fn refused(&mut self, offering: &Offering, code: &str, now: Instant) {
+    /// The provider had no room for this.
+    pub(in crate::provider) fn refused(&mut self, offering: &Offering, code: &str, now: Instant) {
         let before = self.0.get(offering);
         let wait = match before {
             // Guests that were on their way together are refused together: that is one refusal.
@@ -51,12 +51,12 @@ impl Aside {
     }
 
     /// An instance was launched: there is room again. `true`: there was none before.
-    pub(super) fn launched(&mut self, offering: &Offering) -> bool {
+    pub(in crate::provider) fn launched(&mut self, offering: &Offering) -> bool {
         self.0.remove(offering).is_some()
     }
 
     /// What is put aside now. What has been free for longer than it was put aside is forgotten.
-    pub(super) fn current(&mut self, now: Instant) -> Vec<OfferingAside> {
+    pub(in crate::provider) fn current(&mut self, now: Instant) -> Vec<OfferingAside> {
         self.0.retain(|_, refusal| now < refusal.until + refusal.wait);
         let still = self.0.iter().filter(|(_, refusal)| refusal.until > now);
         let show = |(offering, refusal): (&Offering, &Refusal)| OfferingAside {
