@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos bench-scale test-chart test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test test-openstack chaos bench-scale test-chart test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ setup: ## Fetch and build what tests and demo need beside Rust crates
 
 test: ## Run all tests, with the formatter and the linter
 	@scripts/test.sh
+
+test-openstack: ## Put the OpenStack driver through the provider contract, against a real control plane; CASES=own for a part
+	@scripts/test-openstack.sh
 
 test-chart: ## Lint the Helm chart, test its templates, and install it on a real API server
 	@scripts/test-chart.sh

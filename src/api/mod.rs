@@ -6,6 +6,7 @@ pub mod condition;
 pub mod guest;
 pub mod money;
 pub mod names;
+pub mod openstack;
 pub mod pool_status;
 pub mod pricing;
 pub mod quantity;

@@ -58,7 +58,8 @@ pub(super) fn references(spec: &ProviderSpec) -> Vec<&SecretReference> {
         std::iter::once(&xapi.credentials_secret_ref).chain(authority)
     });
     let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
-    xapi.chain(ec2).collect()
+    let openstack = spec.openstack.iter().map(|openstack| &openstack.clouds_yaml_secret_ref);
+    xapi.chain(ec2).chain(openstack).collect()
 }
 
 /// Reads the Secrets that a provider's spec names.
@@ -105,6 +106,8 @@ pub(crate) struct Connection<'a> {
     pub catalogue: Option<&'a Catalogue>,
     /// An image of the pool, for asking whether it may be used.
     pub image: Option<&'a str>,
+    /// Types that the pool lists, for asking whether there are such.
+    pub types: &'a [String],
 }
 
 /// What is wanted of a provider's catalogue of types.
@@ -127,13 +130,25 @@ impl Catalogue {
     }
 }
 
+/// The types that a pool lists, where they must be there before they can be rented.
+pub(crate) fn types(spec: &CloudPoolSpec) -> Vec<String> {
+    let listed = spec
+        .pricing
+        .pay_per_use
+        .iter()
+        .filter(|_| spec.provider.openstack.is_some())
+        .flat_map(|paid| &paid.instance_types);
+    listed.map(|kind| kind.name.clone()).collect()
+}
+
 /// Opens the connection.
 pub(crate) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
     let connecting = async {
-        match (&spec.xapi, &spec.ec2) {
-            (Some(xapi), None) => xapi::connect(xapi, made).await,
-            (None, Some(ec2)) => ec2::connect(ec2, made).await,
-            _ => Err(invalid("spec.provider must have exactly one of xapi and ec2")),
+        match (&spec.xapi, &spec.ec2, &spec.openstack) {
+            (Some(xapi), None, None) => xapi::connect(xapi, made).await,
+            (None, Some(ec2), None) => ec2::connect(ec2, made).await,
+            (None, None, Some(cloud)) => openstack::connect(cloud, made),
+            _ => Err(invalid("spec.provider must have exactly one of xapi, ec2 and openstack")),
         }
     };
     timeout(CONNECTING, connecting).await.unwrap_or_else(|_| {
@@ -246,5 +261,47 @@ mod ec2 {
     #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
     pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
         Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
+    }
+}
+
+#[cfg(feature = "openstack")]
+mod openstack {
+    use super::{Connection, Trouble, failed, invalid};
+    use crate::{
+        api::openstack::OpenstackSpec,
+        provider::openstack::{OpenstackConfig, OpenstackProvider, cloud},
+    };
+
+    pub(super) fn connect(spec: &OpenstackSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        let secret = &spec.clouds_yaml_secret_ref;
+        let text = made.secrets.value(secret, "clouds.yaml")?;
+        let described = cloud(&text, &spec.cloud, &spec.region, made.owner.clone())
+            .map_err(|error| invalid(format!("Secret {}/{}: {error}", secret.namespace, secret.name)))?;
+        let config = OpenstackConfig {
+            // One that is not there is not needed.
+            authorities: made.secrets.text(secret, "ca.crt").ok(),
+            caller: Some(made.caller.to_owned()),
+            expected: made.expected_id.map(str::to_owned),
+            types: made.types.to_vec(),
+            zone: spec.availability_zone.clone(),
+            network: spec.network.clone(),
+            security_groups: spec.security_groups.iter().map(|name| name.0.clone()).collect(),
+            key_pair: spec.key_pair.clone(),
+            server_group: spec.server_group.clone(),
+            config_drive: spec.config_drive,
+            ..described
+        };
+        let provider = OpenstackProvider::connect(config).map_err(|error| failed(&error))?;
+        Ok(provider)
+    }
+}
+
+#[cfg(not(feature = "openstack"))]
+mod openstack {
+    use super::{Connection, Trouble, invalid};
+    use crate::api::openstack::OpenstackSpec;
+
+    pub(super) fn connect(_: &OpenstackSpec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
+        Err(invalid("this innkeeper was built without OpenStack (cargo feature openstack); install one that has it"))
     }
 }

@@ -92,12 +92,13 @@ fn permissions(missing: &[Missing]) -> Claim {
 }
 
 /// The provider's codes for something of which the account may have no more.
-const QUOTAS: [(&str, &str); 5] = [
+const QUOTAS: [(&str, &str); 6] = [
     ("VcpuLimitExceeded", "vCPUs of this kind of type"),
     ("InstanceLimitExceeded", "instances"),
     ("MaxSpotInstanceCountExceeded", "spot instances"),
     ("NetworkInterfaceLimitExceeded", "network interfaces"),
     ("VolumeLimitExceeded", "volumes"),
+    ("QuotaExceeded", "what such a server needs"),
 ];
 
 /// A quota that a launch met. Types that met it are put aside until one is launched again, or for a time.
@@ -157,7 +158,13 @@ fn offerings(pool: &CloudPool, inventory: &Inventory) -> Vec<OfferingStatus> {
 }
 
 fn kind(pool: &CloudPool) -> String {
-    if pool.spec.provider.xapi.is_some() { "xapi" } else { "ec2" }.to_owned()
+    let provider = &pool.spec.provider;
+    match (&provider.xapi, &provider.openstack) {
+        (Some(_), _) => "xapi",
+        (None, Some(_)) => "openstack",
+        (None, None) => "ec2",
+    }
+    .to_owned()
 }
 
 /// What was last known of the orphans, where they cannot be looked for now.

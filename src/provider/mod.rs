@@ -17,7 +17,11 @@ pub mod ec2;
 mod error;
 mod model;
 mod observe;
+#[cfg(feature = "openstack")]
+pub mod openstack;
 mod registry;
+#[cfg(any(feature = "ec2", feature = "openstack"))]
+mod rented;
 pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
