@@ -4,7 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gce::GceSpec, money::Amount, pool_status::CloudPoolStatus, pricing::Pricing, quantity::Bytes, selector::Selector,
+    gce::GceSpec, money::Amount, openstack::OpenstackSpec, pool_status::CloudPoolStatus, pricing::Pricing,
+    quantity::Bytes, selector::Selector,
 };
 
 /// A place where guests can live: a Xen pool on your own premises, or a region of a public provider.
@@ -43,6 +44,10 @@ use super::{
         .message("a Google pool needs pricing.payPerUse: list the types that may be rented in instanceTypes, with vcpus, memory and hourly price, or write source: Catalogue"),
     validation = Rule::new("has(self.provider.ec2) || has(self.provider.gce) || !has(self.pricing.payPerUse) || !has(self.pricing.payPerUse.source) || self.pricing.payPerUse.source != 'Catalogue'")
         .message("only EC2 and Google pools have a catalogue: list the types in pricing.payPerUse.instanceTypes"),
+    validation = Rule::new("!has(self.provider.openstack) || has(self.pricing.payPerUse)")
+        .message("an OpenStack pool needs pricing.payPerUse: list the flavours that may be used in instanceTypes, with vcpus, memory and hourly price (\"0\" if you do not count it)"),
+    validation = Rule::new("!has(self.provider.openstack) || !has(self.storage) || size(self.storage) == 0")
+        .message("guests have no further disks in OpenStack pools yet: leave storage out"),
     validation = Rule::new("!has(self.provider.xapi) || has(self.pricing.owned)")
         .message("a Xen pool needs pricing.owned: write its currency and monthlyRunningCost (\"0\" if you do not count it)")
 )]
@@ -114,14 +119,16 @@ pub struct HostName(#[schemars(length(min = 1, max = 253))] pub String);
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.xapi) ? 1 : 0) + (has(self.ec2) ? 1 : 0) + (has(self.gce) ? 1 : 0) == 1")
-        .message("write exactly one provider: xapi, ec2 or gce"),
-    validation = Rule::new("has(self.xapi) == has(oldSelf.xapi) && has(self.ec2) == has(oldSelf.ec2) && has(self.gce) == has(oldSelf.gce)")
+    validation = Rule::new("(has(self.xapi) ? 1 : 0) + (has(self.ec2) ? 1 : 0) + (has(self.gce) ? 1 : 0) + (has(self.openstack) ? 1 : 0) == 1")
+        .message("write exactly one provider: xapi, ec2, gce or openstack"),
+    validation = Rule::new("has(self.xapi) == has(oldSelf.xapi) && has(self.ec2) == has(oldSelf.ec2) && has(self.gce) == has(oldSelf.gce) && has(self.openstack) == has(oldSelf.openstack)")
         .message("the provider of a pool cannot be changed; make a new CloudPool and let guests be placed there"),
     validation = Rule::new("!has(self.ec2) || !has(oldSelf.ec2) || self.ec2.region == oldSelf.ec2.region")
         .message("the region of a pool cannot be changed, its guests would be lost; make a new CloudPool"),
     validation = Rule::new("!has(self.gce) || !has(oldSelf.gce) || (self.gce.project == oldSelf.gce.project && self.gce.zones[0].substring(0, self.gce.zones[0].size() - 2) == oldSelf.gce.zones[0].substring(0, oldSelf.gce.zones[0].size() - 2))")
-        .message("the project and the region of a pool cannot be changed, its guests would be lost; make a new CloudPool")
+        .message("the project and the region of a pool cannot be changed, its guests would be lost; make a new CloudPool"),
+    validation = Rule::new("!has(self.openstack) || !has(oldSelf.openstack) || self.openstack.region == oldSelf.openstack.region")
+        .message("the region of a pool cannot be changed, its guests would be lost; make a new CloudPool")
 )]
 pub struct ProviderSpec {
     /// A pool of Xen hosts (XCP-ng, `XenServer`), driven through XAPI.
@@ -133,6 +140,9 @@ pub struct ProviderSpec {
     /// A region of Google Compute Engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gce: Option<GceSpec>,
+    /// A project in a region of an OpenStack cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openstack: Option<OpenstackSpec>,
 }
 
 /// How a Xen pool is reached.

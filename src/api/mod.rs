@@ -8,6 +8,7 @@ pub mod guest;
 pub mod guest_status;
 pub mod money;
 pub mod names;
+pub mod openstack;
 pub mod pool_status;
 pub mod pricing;
 pub mod quantity;

@@ -53,7 +53,7 @@ pub struct CloudPoolStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderStatus {
-    /// `xapi`, `ec2` or `gce`.
+    /// `xapi`, `ec2`, `gce` or `openstack`.
     pub kind: String,
     /// The provider's own id of the pool: a XAPI pool's uuid, a region. Left out: it has never answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,22 @@
 //! From a pool's spec and Secrets to a connection.
 
+#[cfg(feature = "ec2")]
+mod ec2;
+#[cfg(not(feature = "ec2"))]
+#[path = "connect/without_ec2.rs"]
+mod ec2;
+#[cfg(feature = "gce")]
+mod gce;
+#[cfg(not(feature = "gce"))]
+#[path = "connect/without_gce.rs"]
+mod gce;
+#[cfg(feature = "openstack")]
+mod openstack;
+#[cfg(not(feature = "openstack"))]
+#[path = "connect/without_openstack.rs"]
+mod openstack;
+mod xapi;
+
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -62,7 +79,8 @@ pub(super) fn references(spec: &ProviderSpec) -> Vec<&SecretReference> {
     });
     let ec2 = spec.ec2.iter().filter_map(|ec2| ec2.credentials_secret_ref.as_ref());
     let gce = spec.gce.iter().filter_map(|gce| gce.credentials_secret_ref.as_ref());
-    xapi.chain(ec2).chain(gce).collect()
+    let openstack = spec.openstack.iter().map(|openstack| &openstack.clouds_yaml_secret_ref);
+    xapi.chain(ec2).chain(gce).chain(openstack).collect()
 }
 
 /// Reads the Secrets that a provider's spec names.
@@ -112,6 +130,8 @@ pub(crate) struct Connection<'a> {
     pub catalogue: Option<&'a Catalogue>,
     /// An image of the pool, for asking whether it may be used.
     pub image: Option<&'a str>,
+    /// Types that the pool lists, for asking whether there are such.
+    pub types: &'a [String],
 }
 
 /// What is wanted of a provider's catalogue of types.
@@ -137,14 +157,26 @@ impl Catalogue {
     }
 }
 
+/// The types that a pool lists, where they must be there before they can be rented.
+pub(crate) fn types(spec: &CloudPoolSpec) -> Vec<String> {
+    let listed = spec
+        .pricing
+        .pay_per_use
+        .iter()
+        .filter(|_| spec.provider.openstack.is_some())
+        .flat_map(|paid| &paid.instance_types);
+    listed.map(|kind| kind.name.clone()).collect()
+}
+
 /// Opens the connection.
 pub(crate) async fn connect(spec: &ProviderSpec, made: &Connection<'_>) -> Result<Opened, Trouble> {
     let connecting = async {
-        match (&spec.xapi, &spec.ec2, &spec.gce) {
-            (Some(xapi), None, None) => xapi::connect(xapi, made).await,
-            (None, Some(ec2), None) => ec2::connect(ec2, made).await,
-            (None, None, Some(gce)) => gce::connect(gce, made).await,
-            _ => Err(invalid("spec.provider must have exactly one of xapi, ec2 and gce")),
+        match (&spec.xapi, &spec.ec2, &spec.gce, &spec.openstack) {
+            (Some(xapi), None, None, None) => xapi::connect(xapi, made).await,
+            (None, Some(ec2), None, None) => ec2::connect(ec2, made).await,
+            (None, None, Some(gce), None) => gce::connect(gce, made).await,
+            (None, None, None, Some(cloud)) => openstack::connect(cloud, made),
+            _ => Err(invalid("spec.provider must have exactly one of xapi, ec2, gce and openstack")),
         }
     };
     timeout(CONNECTING, connecting).await.unwrap_or_else(|_| {
@@ -174,151 +206,6 @@ fn refused(error: &ProviderError, secret: Option<&SecretReference>) -> Trouble {
             &format!("; correct the credentials in Secret {}/{}, or their rights", secret.namespace, secret.name);
     }
     trouble
-}
-
-mod xapi {
-    use super::{Connection, Secrets, Trouble, invalid, refused};
-    use crate::{
-        api::cloud_pool::{TlsSpec, XapiSpec},
-        provider::xapi::{Fingerprint, Timing, TlsTrust, XapiConfig, XapiProvider},
-    };
-
-    pub(super) async fn connect(spec: &XapiSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        let secret = Some(&spec.credentials_secret_ref);
-        let provider = XapiProvider::connect(config(spec, made)?).await.map_err(|error| refused(&error, secret))?;
-        Ok(provider)
-    }
-
-    pub(in crate::pool) fn config(spec: &XapiSpec, made: &Connection<'_>) -> Result<XapiConfig, Trouble> {
-        let secrets = made.secrets;
-        let secret = &spec.credentials_secret_ref;
-        let endpoint = |text: &str| {
-            reqwest::Url::parse(text)
-                .map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
-        };
-        Ok(XapiConfig {
-            endpoints: spec.endpoints.iter().map(|url| endpoint(&url.0)).collect::<Result<_, _>>()?,
-            user: secrets.text(secret, "username")?,
-            password: secrets.value(secret, "password")?,
-            tls: trust(spec.tls.as_ref(), secrets)?,
-            owner: made.owner.clone(),
-            caller: Some(made.caller.to_owned()),
-            expected_pool: made.expected_id.map(str::to_owned),
-            default_storage: spec.default_storage.clone(),
-            timing: Timing::default(),
-        })
-    }
-
-    fn trust(spec: Option<&TlsSpec>, secrets: &Secrets) -> Result<TlsTrust, Trouble> {
-        let Some(spec) = spec else { return Ok(TlsTrust::SystemRoots) };
-        if let Some(authority) = &spec.ca_secret_ref {
-            return Ok(TlsTrust::Authority { pem: secrets.text(authority, "ca.crt")?, server_name: None });
-        }
-        let parse = |text: &String| {
-            text.parse::<Fingerprint>()
-                .map_err(|error| invalid(format!("spec.provider.xapi.tls.certificateFingerprints: {error}")))
-        };
-        Ok(TlsTrust::Fingerprints(
-            spec.certificate_fingerprints.iter().map(|print| parse(&print.0)).collect::<Result<_, _>>()?,
-        ))
-    }
-}
-
-#[cfg(feature = "ec2")]
-mod ec2 {
-    use super::{Connection, Trouble, invalid, refused};
-    use crate::{
-        api::cloud_pool::Ec2Spec,
-        provider::ec2::{Credentials, Ec2Config, Ec2Provider, Wanted},
-    };
-
-    pub(super) async fn connect(spec: &Ec2Spec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        let credentials = match &spec.credentials_secret_ref {
-            None => Credentials::DefaultChain,
-            Some(secret) => Credentials::Static {
-                access_key_id: made.secrets.text(secret, "accessKeyId")?,
-                secret_access_key: made.secrets.value(secret, "secretAccessKey")?,
-                session_token: None,
-            },
-        };
-        let endpoint = spec.endpoint.as_deref().map(|text| {
-            text.parse().map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
-        });
-        let config = Ec2Config {
-            endpoint: endpoint.transpose()?,
-            caller: Some(made.caller.to_owned()),
-            security_groups: spec.security_groups.clone(),
-            default_subnet: spec.subnet.clone(),
-            usual_image: made.image.map(str::to_owned),
-            catalogue: made.catalogue.map(|wanted| Wanted {
-                families: wanted.families.clone(),
-                subnets: wanted.networks.clone(),
-                price_list: wanted.price_list,
-            }),
-            ..Ec2Config::new(&spec.region, credentials, made.owner.clone())
-        };
-        let secret = spec.credentials_secret_ref.as_ref();
-        let provider = Ec2Provider::connect(config).await.map_err(|error| refused(&error, secret))?;
-        Ok(provider)
-    }
-}
-
-#[cfg(not(feature = "ec2"))]
-mod ec2 {
-    use super::{Connection, Trouble, invalid};
-    use crate::api::cloud_pool::Ec2Spec;
-
-    #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
-    pub(super) async fn connect(_: &Ec2Spec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        Err(invalid("this innkeeper was built without EC2 (cargo feature ec2); install one that has it"))
-    }
-}
-
-#[cfg(feature = "gce")]
-mod gce {
-    use super::{Connection, Trouble, failed, invalid};
-    use crate::{
-        api::gce::GceSpec,
-        provider::gce::{Credentials, GceConfig, GceProvider, ServiceAccountKey},
-    };
-
-    #[expect(clippy::unused_async, reason = "as the others")]
-    pub(super) async fn connect(spec: &GceSpec, made: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        let credentials = match &spec.credentials_secret_ref {
-            None => Credentials::of_the_machine(),
-            Some(secret) => {
-                let key = ServiceAccountKey::parse(&made.secrets.value(secret, "key.json")?);
-                let bad = |error| invalid(format!("Secret {}/{}: key.json: {error}", secret.namespace, secret.name));
-                Credentials::Key(Box::new(key.map_err(bad)?))
-            }
-        };
-        let endpoint = spec.endpoint.as_deref().map(|text| {
-            text.parse().map_err(|error| invalid(format!("endpoint \"{text}\" is not an address: {error}")))
-        });
-        let zones = spec.zones.iter().map(|zone| zone.0.clone()).collect();
-        let config = GceConfig {
-            endpoint: endpoint.transpose()?,
-            caller: Some(made.caller.to_owned()),
-            subnetwork: spec.subnetwork.clone(),
-            network_tags: spec.network_tags.iter().map(|tag| tag.0.clone()).collect(),
-            service_account: spec.service_account.clone(),
-            families: made.catalogue.map(|wanted| wanted.families.clone()),
-            ..GceConfig::new(&spec.project, zones, credentials, made.owner.clone())
-        };
-        let provider = GceProvider::connect(config).map_err(|error| failed(&error))?;
-        Ok(provider)
-    }
-}
-
-#[cfg(not(feature = "gce"))]
-mod gce {
-    use super::{Connection, Trouble, invalid};
-    use crate::api::gce::GceSpec;
-
-    #[expect(clippy::unused_async, reason = "it stands in for the one that connects")]
-    pub(super) async fn connect(_: &GceSpec, _: &Connection<'_>) -> Result<super::Opened, Trouble> {
-        Err(invalid("this innkeeper was built without Google (cargo feature gce); install one that has it"))
-    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub struct Links {
 }
 
 /// What a connection was made from: another one means another connection.
-type MadeFrom = (ProviderSpec, Secrets, Option<Catalogue>);
+type MadeFrom = (ProviderSpec, Secrets, Option<Catalogue>, Vec<String>);
 
 /// Connecting failed: with the same credentials it is not tried again at once, whatever asks for a look at the pool.
 struct Refused {
@@ -100,7 +100,7 @@ impl Links {
             (Err(_), Some((made_from, _))) if made_from.0 == *spec => made_from.1.clone(),
             (Err(trouble), _) => return Err(self.failed(pool, known.is_some(), trouble)),
         };
-        let made_from = (spec.clone(), secrets, Catalogue::of(&wished.spec));
+        let made_from = (spec.clone(), secrets, Catalogue::of(&wished.spec), connect::types(&wished.spec));
         if let Some((_, provider)) = known.as_ref().filter(|(old, _)| *old == made_from) {
             return Ok(Arc::clone(provider));
         }
@@ -112,6 +112,7 @@ impl Links {
             expected_id: wished.status.as_ref().and_then(|status| status.provider.as_ref()?.id.as_deref()),
             catalogue: made_from.2.as_ref(),
             image: wished.spec.images.first().map(|image| image.provider_id.as_str()),
+            types: &made_from.3,
         };
         if let Some(trouble) = self.recently_refused(pool, &made_from).await {
             return Err(self.failed(pool, known.is_some(), trouble));

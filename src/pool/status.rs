@@ -100,12 +100,13 @@ fn permissions(missing: &[Missing]) -> Claim {
 }
 
 /// The provider's codes for something of which the account may have no more.
-const QUOTAS: [(&str, &str); 5] = [
+const QUOTAS: [(&str, &str); 6] = [
     ("VcpuLimitExceeded", "vCPUs of this kind of type"),
     ("InstanceLimitExceeded", "instances"),
     ("MaxSpotInstanceCountExceeded", "spot instances"),
     ("NetworkInterfaceLimitExceeded", "network interfaces"),
     ("VolumeLimitExceeded", "volumes"),
+    ("QuotaExceeded", "what such a server needs"),
 ];
 
 /// A quota that a launch met. Types that met it are put aside until one is launched again, or for a time.
@@ -173,10 +174,11 @@ fn prices(fact: &PricesFact) -> PricesStatus {
 
 fn kind(pool: &CloudPool) -> String {
     let provider = &pool.spec.provider;
-    match (&provider.xapi, &provider.gce) {
-        (Some(_), _) => "xapi",
-        (None, Some(_)) => "gce",
-        (None, None) => "ec2",
+    match (&provider.xapi, &provider.gce, &provider.openstack) {
+        (Some(_), _, _) => "xapi",
+        (None, Some(_), _) => "gce",
+        (None, None, Some(_)) => "openstack",
+        (None, None, None) => "ec2",
     }
     .to_owned()
 }

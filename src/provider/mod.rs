@@ -19,9 +19,11 @@ mod error;
 pub mod gce;
 mod model;
 mod observe;
+#[cfg(feature = "openstack")]
+pub mod openstack;
 mod prices;
 mod registry;
-#[cfg(any(feature = "ec2", feature = "gce"))]
+#[cfg(any(feature = "ec2", feature = "gce", feature = "openstack"))]
 mod rented;
 pub mod xapi;
 

@@ -13,8 +13,12 @@ use innkeeper::provider::{
 /// The owner whose guests the cases make.
 pub const OWNER: &str = "5d0c6f2e-cluster-of-the-tests";
 
-/// How long a case waits for something that takes the server a moment.
-pub const SOON: Duration = Duration::from_secs(10);
+/// How long a case waits for something that takes the server a moment. A real cloud takes longer than a simulator:
+/// `INNKEEPER_PATIENCE` multiplies it.
+pub fn soon() -> Duration {
+    let times = std::env::var("INNKEEPER_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    Duration::from_secs(10) * times
+}
 
 /// A driver under test and the server it is tested against.
 #[async_trait]
@@ -238,7 +242,7 @@ pub async fn eventually<T, Fut: Future<Output = Option<T>>>(what: &str, mut ask:
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(began.elapsed() < SOON, "{what}: not within {SOON:?}");
+        assert!(began.elapsed() < soon(), "{what}: not within {:?}", soon());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

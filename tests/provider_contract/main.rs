@@ -13,6 +13,8 @@ mod ec2;
 #[cfg(feature = "gce")]
 mod gce;
 mod harness;
+#[cfg(feature = "openstack")]
+mod openstack;
 mod storm;
 mod table;
 mod xapi;
@@ -32,13 +34,19 @@ use crate::{
 };
 
 fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![
         #[cfg(feature = "ec2")]
         Arc::new(ec2::Ec2Driver::default()),
         #[cfg(feature = "gce")]
         Arc::new(gce::GceDriver::default()),
         Arc::new(xapi::XapiDriver),
-    ]
+    ];
+    #[cfg(feature = "openstack")]
+    match openstack::OpenstackDriver::prepared() {
+        Some(driver) => drivers.push(Arc::new(driver)),
+        None => println!("openstack is left out: make test-openstack prepares its control plane and runs it"),
+    }
+    drivers
 }
 
 /// A driver's server is shared by its cases, one after the other, each in an empty world.

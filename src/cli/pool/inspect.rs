@@ -249,6 +249,7 @@ async fn of_cluster(args: &InspectArgs, name: &str) -> Result<(), InspectError> 
         expected_id: None,
         catalogue: catalogue.as_ref(),
         image: None,
+        types: &connect::types(&pool.spec),
     };
     if let Some(xapi) = &spec.xapi {
         let config = connect::xapi_config(xapi, &connection).map_err(trouble)?;

@@ -126,6 +126,7 @@ async fn look(client: &Client, pool: &CloudPool, owner: &Owner) -> Result<Vec<Fo
         expected_id: None,
         catalogue: None,
         image: None,
+        types: &[],
     };
     let provider = connect::connect(spec, &connection).await.map_err(|trouble| refuse(trouble.message))?;
     let read = async {

@@ -23,10 +23,10 @@ use tokio::time::timeout;
 use super::{
     Ec2Config,
     action::{Action, Calls},
-    fault::{Effect, Failure},
+    fault::Failure,
 };
 use crate::{
-    provider::{ErrorKind, ProviderError, Result},
+    provider::{ErrorKind, ProviderError, Result, rented::retry::Effect},
     runtime::chain,
 };
 

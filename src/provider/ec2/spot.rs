@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::SpotInstanceRequest;
 use jiff::{SignedDuration, Timestamp};
 
 use super::convert::Seen;
+use crate::provider::rented::snapshot::Rented as _;
 
 /// The status of a request whose instance is about to be taken back.
 pub(super) const MARKED: &str = "marked-for-termination";

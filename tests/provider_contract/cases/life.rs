@@ -6,8 +6,8 @@ use futures::StreamExt;
 use innkeeper::provider::{Change, Deletion, ErrorKind, Freshness, Power, StopMode};
 
 use crate::harness::{
-    Connect, OWNER, Request, SOON, Trouble, World, clear, eventually, failed, is_gone, key, lodge, needed, not_here,
-    only_one, patient, until_power,
+    Connect, OWNER, Request, Trouble, World, clear, eventually, failed, is_gone, key, lodge, needed, not_here,
+    only_one, patient, soon, until_power,
 };
 
 pub async fn stops_and_starts(world: &dyn World) {
@@ -129,7 +129,7 @@ pub async fn changes_by_hand_are_noticed(world: &dyn World) {
     assert_eq!(cached().await, Some(Power::Running));
     world.meddle(&guest.provider_id, false).await;
     eventually("the stop is seen", || async { (cached().await == Some(Power::Stopped)).then_some(()) }).await;
-    let told = tokio::time::timeout(SOON, async {
+    let told = tokio::time::timeout(soon(), async {
         while let Some(change) = changes.next().await {
             match change {
                 Change::Guest { namespace, name } if namespace == wish.key.namespace => return name == wish.key.name,
