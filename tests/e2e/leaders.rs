@@ -170,7 +170,9 @@ fn one_leads_at_a_time_whoever_is_killed() {
     }
     let alive = asked.len().min(AT_ONCE);
     stack.until("whoever is left finishes what was asked for", SOON, || {
-        left.iter_mut().for_each(|replica| replica.revive(&stack));
+        for replica in &mut left {
+            replica.revive(&stack);
+        }
         let guests = stack.guests();
         let running = |guest: &&Value| guest["status"]["phase"] == "Running";
         (guests.len() == alive && guests.iter().filter(running).count() == alive).then_some(())

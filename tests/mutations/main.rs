@@ -28,7 +28,7 @@ use crate::stack::{Stack, fetch, free_address};
 
 /// How many workloads are played with side by side.
 const AT_ONCE: usize = 6;
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Runs of a controller for each object and minute, on average, at most. Each mutation and its end are some.
 const RUNS: f64 = 300.0;
 /// Runs of all controllers in ten seconds of rest, at most: pools are looked at every half minute.
@@ -120,7 +120,8 @@ fn main() {
         let workloads = Api::namespaced_with(client.clone(), "default", &kind("VirtualWorkload"));
         let field = Field { workloads, pools: Api::all_with(client, &kind("CloudPool")), tally: Mutex::default() };
         field.recovers(&field.pools, &good_pool).await.unwrap();
-        let share = |worker: usize| wanted as usize / AT_ONCE + usize::from(worker < wanted as usize % AT_ONCE);
+        let wanted = usize::try_from(wanted).unwrap();
+        let share = |worker: usize| wanted / AT_ONCE + usize::from(worker < wanted % AT_ONCE);
         stream::iter(0..AT_ONCE)
             .for_each_concurrent(AT_ONCE, |worker| {
                 let (field, played, good_pool) = (&field, &played, &good_pool);
@@ -169,7 +170,9 @@ fn end(stack: &Stack, operator: &mut stack::Process, address: &str, tally: Tally
     if rate > RUNS || at_rest > RUNS_AT_REST {
         wrong.push(format!("{rate:.0} runs for each object and minute, {at_rest} in ten seconds of rest"));
     }
-    wrong.iter().for_each(|what| println!("mutations: WRONG: {what}"));
+    for what in &wrong {
+        println!("mutations: WRONG: {what}");
+    }
     println!(
         "mutations: {}, seed {}: refused with a sentence {refused}, converged {converged}; {rate:.0} runs for each object \
          and minute, {at_rest} in ten seconds of rest; {:.0} s",

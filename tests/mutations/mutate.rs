@@ -102,15 +102,14 @@ pub fn mutation(good: &Value, dice: &mut Dice) -> Mutation {
         None => format!("{at} removed"),
         Some(value) => format!("{at} = {}", value.to_string().chars().take(60).collect::<String>()),
     };
-    match new {
-        Some(value) => *manifest.pointer_mut(&at).unwrap() = value,
-        None => {
-            let (parent, key) = at.rsplit_once('/').unwrap();
-            match manifest.pointer_mut(parent).unwrap() {
-                Value::Object(map) => drop(map.remove(key)),
-                Value::Array(list) => drop(list.remove(key.parse().unwrap())),
-                _ => unreachable!("only these have parts"),
-            }
+    if let Some(value) = new {
+        *manifest.pointer_mut(&at).unwrap() = value;
+    } else {
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        match manifest.pointer_mut(parent).unwrap() {
+            Value::Object(map) => drop(map.remove(key)),
+            Value::Array(list) => drop(list.remove(key.parse().unwrap())),
+            _ => unreachable!("only these have parts"),
         }
     }
     Mutation { what, manifest }

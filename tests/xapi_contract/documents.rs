@@ -41,7 +41,7 @@ fn driver(folder: &Path) -> String {
         let name = entry.file_name().unwrap().to_string_lossy().into_owned();
         if entry.is_dir() {
             text += &driver(&entry);
-        } else if name.ends_with(".rs") && !name.contains("tests") {
+        } else if entry.extension().is_some_and(|ending| ending == "rs") && !name.contains("tests") {
             text += fs::read_to_string(&entry).unwrap().split("#[cfg(test)]").next().unwrap();
         }
     }

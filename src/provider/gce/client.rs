@@ -32,7 +32,7 @@ use crate::provider::{
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Idle connections are dropped before Google drops them.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A request: what comes after `projects/PROJECT/`, and the rest of it.
 #[derive(Clone, Debug)]

@@ -85,8 +85,8 @@ fn is_whole<T>(page: &Aggregated<T>, region: &str) -> Result<(), String> {
     if let Some(warning) = page.warning.as_ref().filter(matters).filter(|_| page.unreachables.is_empty()) {
         return Err(format!("the list is not complete: {} ({})", warning.message, warning.code));
     }
-    let warned = page.items.iter().filter(|(scope, _)| here(scope));
-    match warned.filter_map(|(scope, items)| Some((scope, items.warning.as_ref().filter(matters)?))).next() {
+    let mut warned = page.items.iter().filter(|(scope, _)| here(scope));
+    match warned.find_map(|(scope, items)| Some((scope, items.warning.as_ref().filter(matters)?))) {
         Some((scope, warning)) => {
             Err(format!("the list of zone {} is not complete: {} ({})", last(scope), warning.message, warning.code))
         }

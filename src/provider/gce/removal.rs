@@ -80,7 +80,7 @@ async fn disks(core: &Core, key: &Key) -> Result<Deletion> {
     for disk in disks.iter().filter(earlier) {
         match judge(disk) {
             Leftover::Leave => {
-                tracing::warn!(guest = %key, disk = disk.name, "a disk of the guest is in others' use: left")
+                tracing::warn!(guest = %key, disk = disk.name, "a disk of the guest is in others' use: left");
             }
             Leftover::Wait => left = true,
             Leftover::Delete => {

@@ -262,7 +262,7 @@ async fn googles_own_client_agrees(world: &GceWorld) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gce-sim/list_guests.py");
     let mut asking = tokio::process::Command::new(sim::python());
     asking.arg(script).args([&world.sim.url, sim::PROJECT, OWNER]).env("INNKEEPER_GCE_KEY", &world.sim.key);
-    let output = tokio::time::timeout(Duration::from_secs(60), asking.output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(Duration::from_mins(1), asking.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let seen: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let mut ours = provider.list(Freshness::Live).await.unwrap();

@@ -67,12 +67,11 @@ impl Plane {
     pub async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (python, template) = prepared().expect("INNKEEPER_OPENSTACK is set");
-        let (child, file) = match std::env::var_os("INNKEEPER_OPENSTACK_STATE") {
-            Some(file) => (None, PathBuf::from(file)),
-            None => {
-                let file = std::env::temp_dir().join(format!("openstack-{}.json", std::process::id()));
-                (Some(spawn(&python, &template, &file)), file)
-            }
+        let (child, file) = if let Some(file) = std::env::var_os("INNKEEPER_OPENSTACK_STATE") {
+            (None, PathBuf::from(file))
+        } else {
+            let file = std::env::temp_dir().join(format!("openstack-{}.json", std::process::id()));
+            (Some(spawn(&python, &template, &file)), file)
         };
         let mut child = Ended(child);
         let began = Instant::now();
