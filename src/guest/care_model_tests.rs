@@ -22,7 +22,7 @@ use crate::{
         template::PowerState,
         virtual_workload::{OnPoolLost, Placement, PoolLostAction},
     },
-    provider::Power,
+    provider::{Power, Stage},
 };
 
 /// What a guest's owner or a pool's administrator does.
@@ -110,8 +110,13 @@ fn calm(world: &mut World, rounds: usize) {
     }
 }
 
+/// `CARE_CASES=30000` looks longer.
+fn cases() -> u32 {
+    std::env::var("CARE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(600)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_guest_is_cared_for_whatever_happens(
@@ -144,10 +149,22 @@ proptest! {
         calm(&mut world, 60);
         prop_assert!(world.violated.is_none(), "{}", world.violated.unwrap());
         prop_assert!(world.stops <= world.may_stop(), "restarted again and again: {:#?}", world);
+        // What was given up and is to be kept stands in the way of another VM in its pool: a person is told what to do.
+        let said = |guest: &Guest| {
+            let conditions = guest.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| condition.reason == "EarlierVmKept")
+        };
+        if retain && world.object().is_some_and(said) {
+            return Ok(());
+        }
         if deleted_at.is_some() {
-            // What was given up in a fenced pool and is to be kept becomes an orphan that the pool names.
-            let kept = |made: &Made| made.released || (retain && made.ran && world.was_given_up(made));
-            let left = |made: &&Made| !kept(made);
+            // What was given up in a fenced pool and is to be kept becomes an orphan that the pool names, whether it ever
+            // ran or not: nobody could ask.
+            let kept = |made: &Made| made.released || (retain && world.was_given_up(made));
+            // A clone that lands unfinished beside what was given up is not waited for: whoever made it removes it later.
+            let given_up = retain && world.made.iter().any(|made| world.was_given_up(made));
+            let clutter = |made: &Made| given_up && made.stage == Stage::Incomplete && !made.ran;
+            let left = |made: &&Made| !kept(made) && !clutter(made);
             let ours = world.made.iter().filter(left).count();
             prop_assert!(world.object().is_none() && ours == 0, "something is left: {:#?}", world);
             let kept = world.made.iter().filter(|made| made.released).count();
@@ -181,4 +198,19 @@ fn a_restart_and_another_size_come_together() {
     calm(&mut world, 3);
     assert_eq!((world.made[0].vcpus, world.stops, world.made[0].power), (world.vcpus, 1, Power::Running));
     assert!(Run::new(&mut world).is_some());
+}
+
+/// Found by chance once: what a call that was given up on brings forth late is the guest's one VM.
+#[test]
+fn a_late_effect_makes_no_second_vm() {
+    let faults = vec![
+        131, 0, 0, 0, 0, 162, 0, 0, 0, 0, 0, 0, 0, 0, 133, 0, 0, 0, 0, 129, 0, 0, 0, 0, 145, 0, 0, 194, 0, 0, 142, 0,
+        0, 131, 0, 0, 0, 189, 0, 0, 129,
+    ];
+    let mut world = cared_for(faults, 0, false);
+    for _ in 0..30 {
+        one_round(&mut world);
+    }
+    calm(&mut world, 60);
+    assert!(world.violated.is_none(), "{}", world.violated.unwrap());
 }

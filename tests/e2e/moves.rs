@@ -77,8 +77,11 @@ fn a_drained_host_is_emptied_live_and_who_must_stay_says_why() {
     // The hold is lifted: one after the other is made anew at EC2, without waiting for room at home.
     patch(&stack, &["vw", "web"], &json!({ "spec": { "holds": null } }));
     stack.until("the pool is empty", SOON, || truth.xen_vms().is_empty().then_some(()));
-    let guests = stack.wait_for_guests(2, SOON);
-    assert_eq!(by_pool(&guests), BTreeMap::from([("ec2-ireland", 2)]));
+    stack.until("both run at EC2", SOON, || {
+        let guests = stack.guests();
+        let runs = |guest: &Value| text(guest, "/status/phase") == "Running";
+        (guests.iter().all(runs) && by_pool(&guests) == BTreeMap::from([("ec2-ireland", 2)])).then_some(())
+    });
     assert_eq!(truth.instances().len(), 2);
 }
 

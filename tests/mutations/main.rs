@@ -83,7 +83,7 @@ fn pool(stack: &Stack) -> Value {
                 "credentialsSecretRef": { "namespace": "innkeeper-system", "name": "xen-london" },
                 "tls": { "certificateFingerprints": [stack.xapi["fingerprint"]] },
             } },
-            "location": { "jurisdiction": "GB", "region": "London" },
+            "location": { "jurisdiction": "GB" },
             "images": [{ "name": "debian-12", "providerId": "debian-12" }],
             "pricing": { "owned": { "currency": "EUR", "monthlyRunningCost": "60" } },
             "maxConcurrentMoves": 2, "cordoned": false,

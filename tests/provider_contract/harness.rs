@@ -16,8 +16,12 @@ pub const OWNER: &str = "5d0c6f2e-cluster-of-the-tests";
 /// How long a case waits for something that takes the server a moment. A real cloud takes longer than a simulator:
 /// `INNKEEPER_PATIENCE` multiplies it.
 pub fn soon() -> Duration {
-    let times = std::env::var("INNKEEPER_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    Duration::from_secs(10) * times
+    Duration::from_secs(10) * patience()
+}
+
+/// How many times as long as usual a case waits.
+pub fn patience() -> u32 {
+    std::env::var("INNKEEPER_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 /// A driver under test and the server it is tested against.

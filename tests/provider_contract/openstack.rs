@@ -19,7 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use self::plane::Plane;
-use crate::harness::{Connect, Driver, Made, OWNER, Request, Trouble, World, eventually};
+use crate::harness::{Connect, Driver, Made, OWNER, Request, Trouble, World, eventually, patience};
 
 const PAGE: usize = 2;
 
@@ -103,11 +103,7 @@ const fn requests(request: Request) -> &'static [(Option<&'static str>, &'static
         // What else is asked for by way of an action is answered at once and repeated without harm.
         Request::Delete => &[(Some("POST"), "/v2.1/servers/*/action"), (Some("DELETE"), "/v2.1/servers/*")],
         Request::Read => &[(Some("GET"), "/v2.1/servers/*")],
-        Request::Change => &[
-            (Some("POST"), "/v2.1/servers/*/metadata"),
-            (Some("PUT"), "/v2.1/servers/*"),
-            (Some("DELETE"), "/v2.1/servers/*/tags/*"),
-        ],
+        Request::Change => &[(Some("POST"), "/v2.1/servers/*/metadata"), (Some("PUT"), "/v2.1/servers/*")],
         Request::Any => &[(None, "*")],
     }
 }
@@ -150,8 +146,9 @@ impl OpenstackWorld {
         OpenstackConfig {
             compute: Some(format!("{}/v2.1", self.compute.url()).parse().unwrap()),
             // A real control plane on a small machine answers in tenths of a second, not in thousandths.
-            deadline: connect.deadline * 2,
-            settling: Duration::from_secs(1),
+            deadline: connect.deadline * patience().div_ceil(2),
+            // Longer than Nova takes to answer a creation, or what it is still about to make is taken for lost.
+            settling: Duration::from_secs(2) * patience(),
             refresh: Refresh {
                 quick: Duration::from_millis(200),
                 slow: Duration::from_millis(500),

@@ -92,15 +92,19 @@ pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
             None if !metadata.contains_key(convert::OWNER) => {}
             _ => continue,
         }
-        for tag in &tags {
-            let path = format!("/servers/{}/tags/{tag}", server.id);
-            match core.api.call(ACT, Request::delete(path)).await {
-                Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        core.snapshot().forget(&server.id);
-        core.touch();
+        let theirs: Vec<&String> = server.tags.iter().filter(|tag| !tags.contains(tag)).collect();
+        let path = format!("/servers/{}/tags", server.id);
+        core.api.call(ACT, Request::put(path, Some(json!({ "tags": theirs })))).await?;
     }
+    // What this process knows of it goes too, also where an earlier release was cut off at its very end.
+    let known: Vec<String> = {
+        let snapshot = core.snapshot();
+        let same = snapshot.of_guest(&key.guest).filter(|seen| seen.guest.key.incarnation == key.incarnation);
+        same.map(|seen| seen.guest.provider_id.clone()).collect()
+    };
+    for id in known {
+        core.snapshot().forget(&id);
+    }
+    core.touch();
     Ok(())
 }

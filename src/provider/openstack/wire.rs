@@ -78,6 +78,8 @@ pub(super) struct Server {
     /// Missing where Nova cannot reach the part of the cloud that has the server.
     pub metadata: Option<BTreeMap<String, String>>,
     #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
     pub created: String,
     #[serde(default)]
     pub locked: bool,
