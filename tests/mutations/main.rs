@@ -58,7 +58,7 @@ fn workload(name: &str) -> Value {
             "replicas": 1,
             "template": {
                 "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "256Mi" }, "powerState": "Running",
-                "shutdown": { "mode": "TrySoft", "timeout": "30s" },
+                "shutdown": { "mode": "TrySoft", "deadline": "30s" },
             },
             "placement": {
                 "jurisdictions": { "allow": ["GB"] }, "priority": 1, "objective": "Cost", "spot": "Never",

