@@ -41,8 +41,8 @@ pub const ALL: [Scenario; 11] = [
     Scenario { name: "adopt", run: changes::adopt, plays: Plays::Once },
     Scenario { name: "neighbours", run: neighbours::meddle, plays: Plays::Alone { minutes: false } },
     Scenario { name: "certificate", run: neighbours::certificate, plays: Plays::Alone { minutes: false } },
-    Scenario { name: "full", run: neighbours::full, plays: Plays::Alone { minutes: false } },
-    Scenario { name: "quota", run: neighbours::quota, plays: Plays::Alone { minutes: false } },
+    Scenario { name: "full", run: neighbours::full, plays: Plays::Alone { minutes: true } },
+    Scenario { name: "quota", run: neighbours::quota, plays: Plays::Alone { minutes: true } },
     Scenario { name: "silence", run: neighbours::silence, plays: Plays::Alone { minutes: true } },
 ];
 
