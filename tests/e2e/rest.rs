@@ -52,7 +52,9 @@ fn a_pool_at_rest_costs_few_calls_and_tells_of_changes() {
     stack.apply(&stack.example("02-ec2-ireland"));
     let (_operator, _) = stack.operator();
     stack.apply(&workload("web", &json!({ "replicas": OWN })));
-    stack.wait_for_guests(usize::try_from(OWN).unwrap(), SOON);
+    // The endpoint takes seconds for each answer about a thousand instances while something changes.
+    let patience = SOON + Duration::from_millis(200) * u32::try_from(number).unwrap();
+    stack.wait_for_guests(usize::try_from(OWN).unwrap(), patience);
     assert_eq!(truth.instances().len(), usize::try_from(number).unwrap(), "nobody's are left alone");
 
     // At rest: the operator has made nothing, and seen nothing change, for longer than it stays lively.
