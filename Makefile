@@ -56,10 +56,10 @@ fuzz: ## Feed the parsers of outside bytes with anything, SECONDS_EACH=600 for e
 bench-scale: ## Measure how long N=1000 guests take over four pools; builds an optimised operator, PROFILE=dev does not
 	@scripts/bench-scale.sh
 
-demo: ## Lodge six guests on a simulated Xen pool and on EC2, bring them home, scale them, remove them
+demo: ## Lodge six guests on Xen and EC2, bring them home, scale, remove them; POOLS=all for twelve on four providers
 	@scripts/demo.sh
 
-sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave them running
+sandbox: ## Start API server, Xen pool, EC2 endpoint and operator, and leave them running; POOLS=all for Google and OpenStack too
 	@scripts/sandbox.sh start
 
 sandbox-stop: ## Stop what `make sandbox` started

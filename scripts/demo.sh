@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demonstration: two pools, a batch of two guests at home, six web servers, two at home and four rented; the batch
+# The demonstration, with POOLS=all that of scripts/demo-all.sh, else: two pools, a batch of two guests at home, six web servers, two at home and four rented; the batch
 # ends and two of them come home; scaled to eight and to two; removed. At the end both providers are asked directly
 # whether anything is left. Every number in the last line is counted, none is written.
 . "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
@@ -73,16 +73,26 @@ spec:
 END
 }
 
+# every_provider_is_empty: asks all providers whether anything is left, which leaves the number in LEFT.
+every_provider_is_empty() {
+  read -r _ _ _ _ LEFT < <(look providers "$SANDBOX/baseline.json")
+  if [ "$LEFT" != 0 ]; then
+    look left "$SANDBOX/baseline.json" >&2
+    fail "expected nothing to be left at the providers, there are $LEFT things"
+  fi
+  say "  at the providers: nothing is left"
+}
+
 # provided EXPECTED-XEN EXPECTED-EC2 WHEN: counts the running VMs at the providers; "-" expects nothing of one of them.
 provided() {
-  read -r XEN EC2 _ < <(look providers "$SANDBOX/baseline.json")
+  read -r XEN EC2 _ _ _ < <(look providers "$SANDBOX/baseline.json")
   say "  at the providers: $XEN run on Xen, $EC2 at EC2"
   [ "$1" = - ] || [ "$XEN" = "$1" ] || fail "$3: expected $1 VMs on Xen, the pool runs $XEN"
   [ "$2" = - ] || [ "$EC2" = "$2" ] || fail "$3: expected $2 instances at EC2, there are $EC2 running"
 }
 
 demo() {
-  local replicas guests xen ec2 home left
+  local replicas guests xen ec2 home
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -131,17 +141,17 @@ demo() {
   kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
   until_guests 0 60
   kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
-  read -r _ _ left < <(look providers "$SANDBOX/baseline.json")
-  if [ "$left" != 0 ]; then
-    look left "$SANDBOX/baseline.json" >&2
-    fail "expected nothing to be left at the providers, there are $left VMs, disks or instances"
-  fi
+  every_provider_is_empty
   kubectl delete secrets -A -l "$MARK" >/dev/null
-  say "  at the providers: nothing is left"
   sandbox_stop
   printf 'demo: ok guests=%d xen=%d ec2=%d home=%d left=%d seconds=%d\n' \
-    "$guests" "$xen" "$ec2" "$home" "$left" "$((SECONDS - BEGAN))"
+    "$guests" "$xen" "$ec2" "$home" "$LEFT" "$((SECONDS - BEGAN))"
 }
 
-"$ROOT/scripts/setup.sh"
-locked demo demo
+sandbox_setup
+if [ "$POOLS" = all ]; then
+  . "$ROOT/scripts/demo-all.sh"
+  locked demo demo_all
+else
+  locked demo demo
+fi

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,18 @@ import boto3
 import XenAPI
 import yaml
 
-# The addresses in examples/ that stand for a pool of the reader's own.
-XAPI_EXAMPLE, EC2_EXAMPLE = "https://xapi.example.internal", "http://ec2.example.internal"
+ROOT = Path(__file__).parents[1]
+# The servers of scripts/sandbox.sh by the kind of pool that they stand for.
+SERVERS = {"xapi": "xapi-sim", "ec2": "ec2", "gce": "gce", "openstack": "openstack"}
+# What the OpenStack cloud is called in clouds.yaml.
+CLOUD = "sandbox"
+
+
+def with_openstack(script: str, *arguments: str) -> Any:
+    """The JSON that a script of tests/openstack prints; it is run in the environment that has OpenStack's libraries."""
+    python = Path(os.environ["INNKEEPER_OPENSTACK"]) / "bin/python"
+    command = [python, "-B", ROOT / "tests/openstack" / script, *arguments]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
 
 
 class Sandbox:
@@ -33,41 +46,86 @@ class Sandbox:
         key, secret = (self._folder / "ec2-keys").read_text().split()
         return key, secret
 
+    def has(self, name: str) -> bool:
+        """Whether a server runs here."""
+        return (self._folder / f"{name}.json").exists()
+
+    def openstack_objects(self) -> dict[str, str]:
+        """Every server, key pair and port of the OpenStack project, with what it is."""
+        found: dict[str, str] = with_openstack("list_held.py", str(self._folder / "openstack.json"))
+        return found
+
     def manifests(self) -> list[dict[str, Any]]:
         """The example's objects, with the addresses of the servers here."""
         return [each for each in yaml.safe_load_all((self._folder / "examples.yaml").read_text()) if each]
 
 
 def manifests(sandbox: Sandbox, examples: Path) -> str:
-    """The files of examples/ as one, with the servers' addresses and the pool's certificate filled in."""
-    xapi, ec2 = sandbox.state("xapi-sim"), sandbox.state("ec2")
-    lines = []
+    """The files of a folder of examples as one, with what is particular to the servers here filled in."""
+    found = []
     for file in sorted(examples.glob("*.yaml")):
-        text = file.read_text().replace(XAPI_EXAMPLE, xapi["url"]).replace(EC2_EXAMPLE, ec2["url"])
-        lines.append("---")
-        for line in text.splitlines():
-            # The one certificate of the simulator stands in for the example's.
-            lines.append(line.replace(":".join(["00"] * 32), xapi["fingerprint"]))
-    return "\n".join(lines)
+        found += [each for each in yaml.safe_load_all(file.read_text()) if each]
+    for each in found:
+        if each["kind"] == "CloudPool":
+            fill(sandbox, each["spec"])
+    return str(yaml.safe_dump_all(found, sort_keys=False))
+
+
+def fill(sandbox: Sandbox, pool: dict[str, Any]) -> None:
+    """Puts the address of the server here into a pool, with what it knows its images by."""
+    ((kind, provider),) = pool["provider"].items()
+    state = sandbox.state(SERVERS[kind])
+    match kind:
+        case "xapi":
+            # The one certificate of the simulator.
+            provider |= {"endpoints": [state["url"]], "tls": {"certificateFingerprints": [state["fingerprint"]]}}
+        case "ec2":
+            provider["endpoint"] = state["url"]
+        case "gce":
+            provider |= {"endpoint": state["url"], "project": state["project"]}
+        case "openstack":
+            provider |= {"cloud": CLOUD, "region": state["region"]}
+            for image in pool["images"]:
+                image["providerId"] = state["image"]
+
+
+def clouds_yaml(state: dict[str, Any]) -> str:
+    """What OpenStack's own tools read addresses and credentials from."""
+    auth = {
+        "auth_url": state["identity"],
+        "application_credential_id": state["applicationCredential"]["id"],
+        "application_credential_secret": state["applicationCredential"]["secret"],
+    }
+    return str(yaml.safe_dump({"clouds": {CLOUD: {"auth_type": "v3applicationcredential", "auth": auth}}}))
+
+
+def credentials(sandbox: Sandbox, kind: str) -> dict[str, str]:
+    """What the Secret of a pool of this kind holds."""
+    state = sandbox.state(SERVERS[kind])
+    match kind:
+        case "xapi":
+            return {"username": state["user"], "password": state["password"]}
+        case "ec2":
+            return dict(zip(("accessKeyId", "secretAccessKey"), sandbox.ec2_keys(), strict=True))
+        case "gce":
+            return {"key.json": json.dumps(state["key"])}
+        case _:
+            return {"clouds.yaml": clouds_yaml(state)}
 
 
 def secrets(sandbox: Sandbox, mark: str) -> str:
     """The Secrets that the pools refer to, with a label, and every namespace that is used."""
     name, _, value = mark.partition("=")
-    xapi, (key, secret) = sandbox.state("xapi-sim"), sandbox.ec2_keys()
-    data = {
-        "xapi": {"username": xapi["user"], "password": xapi["password"]},
-        "ec2": {"accessKeyId": key, "secretAccessKey": secret},
-    }
     namespaces, made = set(), []
     for each in sandbox.manifests():
         if namespace := each["metadata"].get("namespace"):
             namespaces.add(namespace)
         for kind, provider in each.get("spec", {}).get("provider", {}).items():
-            if reference := provider.get("credentialsSecretRef"):
+            if reference := provider.get("credentialsSecretRef") or provider.get("cloudsYamlSecretRef"):
                 namespaces.add(reference["namespace"])
                 metadata = {**reference, "labels": {name: value}}
-                made.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data[kind]})
+                data = credentials(sandbox, kind)
+                made.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
     homes = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}}
         for home in sorted(namespaces - {"default"})
@@ -142,24 +200,39 @@ def ec2_objects(state: dict[str, Any], keys: tuple[str, str]) -> dict[str, str]:
     return found
 
 
+def gce_objects(state: dict[str, Any]) -> dict[str, str]:
+    """Every instance and disk of the project, with what it is: all that the simulator has, shown or not."""
+    with urllib.request.urlopen(f"{state['url']}/innkeeper/state", timeout=30) as answer:
+        held = json.load(answer)
+    last = lambda link: link.rsplit("/", 1)[-1]  # noqa: E731
+    found = {f"{last(one['zone'])}/{one['name']}": f"instance {one['status']}" for one in held["instances"]}
+    return found | {f"disk {last(one['zone'])}/{one['name']}": "disk" for one in held["disks"]}
+
+
 def providers(sandbox: Sandbox, baseline: Path | None) -> dict[str, dict[str, str]]:
-    """What both providers hold beyond the baseline."""
+    """What the providers hold beyond the baseline."""
     before = json.loads(baseline.read_text()) if baseline else {}
     now = {
         "xen": xen_objects(sandbox.state("xapi-sim")),
         "ec2": ec2_objects(sandbox.state("ec2"), sandbox.ec2_keys()),
     }
+    if sandbox.has("gce"):
+        now["gce"] = gce_objects(sandbox.state("gce"))
+    if sandbox.has("openstack"):
+        now["openstack"] = sandbox.openstack_objects()
     return {
         name: {key: what for key, what in objects.items() if key not in before.get(name, {})}
         for name, objects in now.items()
     }
 
 
+RUNNING = {"xen": "VM Running", "ec2": "instance running", "gce": "instance RUNNING", "openstack": "server ACTIVE"}
+
+
 def summary(held: dict[str, dict[str, str]]) -> str:
-    """Running VMs at Xen and at EC2, and the number of all objects: what the demo compares."""
-    xen = sum(what == "VM Running" for what in held["xen"].values())
-    ec2 = sum(what == "instance running" for what in held["ec2"].values())
-    return f"{xen} {ec2} {sum(map(len, held.values()))}"
+    """Running VMs at each provider, and the number of all objects: what the demo compares."""
+    running = [sum(what == word for what in held.get(name, {}).values()) for name, word in RUNNING.items()]
+    return " ".join(map(str, [*running, sum(map(len, held.values()))]))
 
 
 def main() -> None:

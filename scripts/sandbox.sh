@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# sandbox.sh start|stop|status: an API server, a simulated Xen pool, an EC2 endpoint and the operator on loopback.
+# sandbox.sh start|stop|status: an API server, a simulated Xen pool, an EC2 endpoint and the operator on loopback; with
+# POOLS=all a simulator of Google's API and an OpenStack control plane too.
 #
 # Their state (pids, logs, kubeconfig, addresses) is in SANDBOX. scripts/demo.sh sources this file for its functions and
 # runs them in a folder of its own. With INNKEEPER_USE_CLUSTER=1 the cluster that kubectl talks to is used instead of
@@ -8,7 +9,11 @@
 
 SANDBOX=${INNKEEPER_SANDBOX:-$CACHE/sandbox}
 REGION=eu-west-1
-EXAMPLES=$ROOT/examples
+case ${POOLS:=two} in
+  two) EXAMPLES=$ROOT/examples SERVERS="the Xen pool and the EC2 endpoint" ;;
+  all) EXAMPLES=$ROOT/examples/four-pools SERVERS="the Xen pool, the EC2 endpoint, Google's simulator and OpenStack" ;;
+  *) die "POOLS is \"all\", or left out; it is \"$POOLS\"" ;;
+esac
 MARK=app.kubernetes.io/created-by=innkeeper-sandbox # on what is made beside the examples' own objects
 # Room for four guests of 2 GiB: domain 0 leaves 6,124 MiB free on each host, which is two of them and not three.
 XAPI_SIM=(--hosts 2 --host-memory 8GiB)
@@ -66,7 +71,7 @@ free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1"
 
 sandbox_stop() { # what uses the others goes first
   local name
-  for name in operator ec2 xapi-sim controlplane; do halt "$name"; done
+  for name in operator openstack gce ec2 xapi-sim controlplane; do halt "$name"; done
 }
 
 start_pools() {
@@ -78,6 +83,10 @@ start_pools() {
   launch ec2 "$CACHE/venv/bin/python" -B "$ROOT/tests/moto/moto_ec2.py" --state-file "$SANDBOX/ec2.json" \
     --region "$REGION" --access-key "$key" --secret-key "$secret" "${images[@]}"
   launch xapi-sim "$PROGRAMS/xapi-sim" --port 0 --state-file "$SANDBOX/xapi-sim.json" "${XAPI_SIM[@]}"
+  [ "$POOLS" = all ] || return 0
+  launch gce "$CACHE/venv/bin/python" -B "$ROOT/tests/gce-sim/gce_sim.py" --state-file "$SANDBOX/gce.json"
+  launch openstack "$INNKEEPER_OPENSTACK/bin/python" -B "$ROOT/tests/openstack/control_plane.py" run \
+    --template "$INNKEEPER_OPENSTACK/template.tgz" --state-file "$SANDBOX/openstack.json"
 }
 
 start_cluster() {
@@ -101,18 +110,29 @@ start_operator() {
   ready operator 30 answers "$port" /readyz
 }
 
-# Starts all four. What another run left in the folder is stopped and removed before.
+# What the servers need that is not built with the operator.
+sandbox_setup() {
+  "$ROOT/scripts/setup.sh"
+  [ "$POOLS" = two ] || INNKEEPER_OPENSTACK=$("$ROOT/scripts/openstack.sh")
+  export INNKEEPER_OPENSTACK
+}
+
+# Starts all of them. What another run left in the folder is stopped and removed before.
 sandbox_start() {
   sandbox_stop
   rm -rf -- "$SANDBOX"
   (umask 077 && mkdir -p "$SANDBOX/pids" "$SANDBOX/logs")
   PROGRAMS=$("$ROOT/scripts/build.sh")
-  say "sandbox: starting the API server, the Xen pool and the EC2 endpoint"
+  say "sandbox: starting the API server, $SERVERS"
   start_cluster
   start_pools
   [ -n "${INNKEEPER_USE_CLUSTER:-}" ] || ready controlplane 60 test -e "$SANDBOX/controlplane/ready"
   ready xapi-sim 20 test -e "$SANDBOX/xapi-sim.json"
   ready ec2 30 test -e "$SANDBOX/ec2.json"
+  if [ "$POOLS" = all ]; then
+    ready gce 30 test -e "$SANDBOX/gce.json"
+    ready openstack 300 test -s "$SANDBOX/openstack.json"
+  fi
   "$PROGRAMS/innkeeper" crds >"$SANDBOX/crds.yaml"
   kubectl apply --server-side --force-conflicts -f "$SANDBOX/crds.yaml" >/dev/null
   kubectl wait --for=condition=Established --timeout=30s -f "$SANDBOX/crds.yaml" >/dev/null
@@ -129,20 +149,20 @@ main() {
       if runs operator; then
         say "sandbox: runs already"
       else
-        "$ROOT/scripts/setup.sh"
+        sandbox_setup
         trap 'sandbox_stop' ERR EXIT
         sandbox_start
         trap - ERR EXIT
       fi
       say "  export KUBECONFIG=$SANDBOX/kubeconfig PATH=$BIN:\$PATH"
-      say "  kubectl apply -f $SANDBOX/examples.yaml     # the pools and the workload of examples/, with the addresses here"
+      say "  kubectl apply -f $SANDBOX/examples.yaml     # the pools and the workload of ${EXAMPLES#"$ROOT"/}/, with the addresses here"
       say "  kubectl get cloudpools,virtualworkloads,guests -A"
       say "  logs: $SANDBOX/logs; end: make sandbox-stop"
       ;;
     stop) sandbox_stop ;;
     status)
       local name
-      for name in controlplane xapi-sim ec2 operator; do
+      for name in controlplane xapi-sim ec2 gce openstack operator; do
         if runs "$name"; then say "$name: pid $PID"; else say "$name: does not run"; fi
       done
       ;;

@@ -58,6 +58,7 @@ step() {
 
 python_tests() { (cd "$ROOT/tests/moto" && PYTHONDONTWRITEBYTECODE=1 "$CACHE/venv/bin/python" -m unittest discover -s selftest -t .); }
 google_tests() { (cd "$ROOT/tests/gce-sim" && PYTHONDONTWRITEBYTECODE=1 "$CACHE/venv/bin/python" -m unittest discover -s selftest -t .); }
+clients_tests() { (cd "$ROOT/tests/clients" && PYTHONDONTWRITEBYTECODE=1 "$CACHE/venv/bin/python" -m unittest discover -s . -t .); }
 go_format() {
   local unformatted
   unformatted=$(gofmt -l "$ROOT/tests/controlplane" "$ROOT/tests/gitops/flux")
@@ -79,6 +80,7 @@ step test-build cargo test --workspace --locked --no-run
 step test cargo test --workspace --locked --no-fail-fast
 step ec2-selftest python_tests
 step gce-selftest google_tests
+step clients-selftest clients_tests
 step chart "$ROOT/scripts/test-chart.sh"
 step image "$ROOT/scripts/test-image.sh"
 
@@ -87,4 +89,4 @@ awk -v seconds="$((SECONDS - BEGAN))" '
   /^test result: / { passed += $4; failed += $6; ignored += $8 }
   /^Ran [0-9]+ tests? in / { passed += $2 }
   END { printf "test: ok passed=%d ignored=%d seconds=%d\n", passed, ignored, seconds }
-' "$LOGS/test" "$LOGS/ec2-selftest" "$LOGS/gce-selftest" "$LOGS/chart"
+' "$LOGS/test" "$LOGS/ec2-selftest" "$LOGS/gce-selftest" "$LOGS/clients-selftest" "$LOGS/chart"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::guest_status::{
     Abandoned, Creation, FailedRule, GuestStatus, NextBest, Phase, PlacementStatus, Refusal, Rejection,
-    RelocationOutcome, RelocationStatus, ResizeStatus, RestartStatus, ScoreTerm,
+    RelocationOutcome, RelocationStatus, ResizeStatus, RestartStatus, ScoreTerm, VmStatus,
 };
 use super::{
     care::{Adoption, DeletionPolicy, Hold, ManagementPolicy, Mobility, Move},

@@ -80,7 +80,7 @@ pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Actio
         // At each start and change of leader: what would be written now, that the pool is silent, would be taken back at once.
         return Ok(Action::requeue(CONNECTING));
     }
-    match steps(guest, &context).await {
+    match Box::pin(steps(guest, &context)).await {
         Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),
         done => done,

@@ -15,7 +15,7 @@ use crate::{
     api::{
         GuestStatus,
         condition::{self, Kind},
-        guest::{Abandoned, Creation, Phase, Refusal, RelocationStatus, ResizeStatus, RestartStatus},
+        guest::{Abandoned, Creation, Phase, Refusal, RelocationStatus, ResizeStatus, RestartStatus, VmStatus},
     },
     provider::{ErrorKind, ObservedGuest, Power, Stage},
 };
@@ -29,6 +29,7 @@ pub struct OwnStatus {
     creation: Option<Creation>,
     provider_id: Option<String>,
     host: Option<String>,
+    vm: Option<VmStatus>,
     addresses: Vec<String>,
     restart: Option<RestartStatus>,
     resize: Option<ResizeStatus>,
@@ -62,6 +63,7 @@ impl OwnStatus {
             creation: status.creation.clone(),
             provider_id: status.provider_id.clone(),
             host: status.host.clone(),
+            vm: status.vm.clone(),
             addresses: status.addresses.clone(),
             restart: status.restart.clone(),
             resize: status.resize.clone(),
@@ -87,6 +89,7 @@ impl OwnStatus {
             creation: self.creation,
             provider_id: self.provider_id,
             host: self.host,
+            vm: self.vm,
             addresses: self.addresses,
             restart: self.restart,
             resize: self.resize,
@@ -171,13 +174,14 @@ pub fn after(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
         Sight::Known(vm) if vm.key.incarnation == subject.key.incarnation => {
             own.provider_id = Some(vm.provider_id.clone());
             own.host.clone_from(&vm.host);
+            own.vm = described(vm);
             own.addresses = vm.addresses.iter().map(ToString::to_string).collect();
             own.creation = Some(seen(facts, vm, say));
         }
         // What cannot be seen now is left as it was last known.
         Sight::Unknown(_) | Sight::NotAsked => {}
         Sight::Known(_) | Sight::Absent => {
-            own.host = None;
+            (own.host, own.vm) = (None, None);
             own.addresses.clear();
             if let Some(creation) = own.creation.as_mut().filter(|creation| creation.seen) {
                 creation.missing_since.get_or_insert(Time(facts.now));
@@ -185,6 +189,13 @@ pub fn after(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
         }
     }
     own.saying(facts, say, generation)
+}
+
+/// What the VM is. `None` where the provider tells nothing of it.
+fn described(vm: &ObservedGuest) -> Option<VmStatus> {
+    let described =
+        VmStatus { zone: vm.zone.clone(), instance_type: vm.instance_type.clone(), vcpus: vm.vcpus, memory: vm.memory };
+    (described != VmStatus::default()).then_some(described)
 }
 
 fn seen(facts: &Facts, vm: &ObservedGuest, say: &Say) -> Creation {
@@ -326,7 +337,7 @@ pub fn renewed(facts: &Facts, say: &Say, generation: Option<i64>) -> OwnStatus {
             until: Time(facts.now + refusal),
         });
     }
-    (own.provider_id, own.host, own.resize, own.protected) = (None, None, None, false);
+    (own.provider_id, own.host, own.vm, own.resize, own.protected) = (None, None, None, None, false);
     own.addresses.clear();
     own.saying(facts, say, generation)
 }

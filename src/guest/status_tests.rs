@@ -16,7 +16,8 @@ fn stored(own: &OwnStatus, before: &GuestStatus) -> GuestStatus {
 }
 
 fn running() -> ObservedGuest {
-    ObservedGuest { addresses: vec!["192.0.2.7".parse().unwrap()], ..vm(Power::Running) }
+    let addresses = vec!["192.0.2.7".parse().unwrap()];
+    ObservedGuest { addresses, zone: Some("zone-1".into()), ..vm(Power::Running) }
 }
 
 /// A guest whose VM runs, with all of its status written.
@@ -38,6 +39,8 @@ fn what_is_seen_is_written_once() {
     let status = guest.status.clone().unwrap();
     assert_eq!((status.provider_id.as_deref(), status.host.as_deref()), (Some("vm-2"), Some("xen1")));
     assert_eq!((status.addresses, status.phase), (vec!["192.0.2.7".to_owned()], Some(Phase::Running)));
+    let described = VmStatus { zone: Some("zone-1".into()), vcpus: Some(2), ..VmStatus::default() };
+    assert_eq!(status.vm, Some(described), "what the provider does not tell is left out");
     let creation = status.creation.unwrap();
     assert!(creation.seen && creation.started && creation.refused.is_none());
     for seconds in [0, 1, 3600] {
@@ -64,6 +67,7 @@ fn what_cannot_be_seen_is_left_as_it_was() {
     for sight in [Sight::NotAsked, Sight::Unknown(trouble(ErrorKind::Unavailable))] {
         let own = written(&facts(&guest, sight));
         assert_eq!((own.host.as_deref(), own.addresses.len(), own.phase), (Some("xen1"), 1, Some(Phase::Unknown)));
+        assert!(own.vm.is_some());
         assert_eq!(own.creation.unwrap().missing_since, None);
     }
 }
@@ -73,6 +77,7 @@ fn a_missing_vm_is_missing_since_the_first_look() {
     let mut guest = settled_guest();
     let own = written(&facts(&guest, Sight::Absent));
     assert_eq!((own.host.as_deref(), own.addresses.len(), own.provider_id.as_deref()), (None, 0, Some("vm-2")));
+    assert_eq!(own.vm, None);
     guest.status = Some(stored(&own, &GuestStatus::default()));
     let own = written(&later(facts(&guest, Sight::Absent), 30));
     assert_eq!(own.creation.clone().unwrap().missing_since, Some(Time(at(0))));
@@ -161,7 +166,7 @@ fn a_lost_vm_refuses_no_pool() {
     let facts = facts(&guest, Sight::Absent);
     let own = renewed(&facts, &decide(&facts).say, Some(3));
     assert_eq!((own.incarnation, own.refusals.len(), own.creation), (Some(3), 0, None));
-    assert_eq!((own.provider_id, own.host, own.addresses.len()), (None, None, 0));
+    assert_eq!((own.provider_id, own.host, own.vm, own.addresses.len()), (None, None, None, 0));
 }
 
 #[test]

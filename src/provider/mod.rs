@@ -17,6 +17,7 @@ pub mod ec2;
 mod error;
 #[cfg(feature = "gce")]
 pub mod gce;
+mod inventory;
 mod model;
 mod observe;
 #[cfg(feature = "openstack")]
@@ -28,10 +29,12 @@ mod rented;
 pub mod xapi;
 
 pub use error::{ErrorKind, ProviderError, Result};
+pub use inventory::{
+    GuestUse, HostInventory, ImageFact, Inventory, MemoryOverhead, Missing, OfferingAside, OfferingFact,
+};
 pub use model::{
-    Amendment, Change, Deletion, Disk, FirstBoot, Freshness, GuestUse, GuestWish, HostInventory, ImageFact, Inventory,
-    Key, MemoryOverhead, Missing, Network, ObservedDisk, ObservedGuest, OfferingAside, OfferingFact, Owner, Power,
-    Stage, StopMode,
+    Amendment, Change, Deletion, Disk, FirstBoot, Freshness, GuestWish, Key, Network, ObservedDisk, ObservedGuest,
+    Owner, Power, Stage, StopMode,
 };
 
 pub use observe::{OPERATIONS, Observed, Observer};

@@ -22,10 +22,18 @@ def main() -> None:
     credentials = credentials.with_always_use_jwt_access(True)
     client = compute.InstancesClient(credentials=credentials, client_options=ClientOptions(api_endpoint=url))
     ask = compute.AggregatedListInstancesRequest(project=project, filter=f"labels.innkeeper-owner = {owner}")
+    kinds = compute.MachineTypesClient(credentials=credentials, client_options=ClientOptions(api_endpoint=url))
+    sizes = {
+        kind.self_link: {"vcpus": kind.guest_cpus, "memoryMb": kind.memory_mb}
+        for _, scope in kinds.aggregated_list(project=project)
+        for kind in scope.machine_types
+    }
     found = [
         {
+            "zone": one.zone.rsplit("/", 1)[-1],
             "id": f"{one.zone.rsplit('/', 1)[-1]}/{one.name}",
             "type": one.machine_type.rsplit("/", 1)[-1],
+            **sizes[one.machine_type],
             "status": one.status,
             "addresses": [card.network_i_p for card in one.network_interfaces],
             "disks": [disk.disk_size_gb for disk in one.disks],

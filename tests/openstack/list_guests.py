@@ -24,6 +24,7 @@ guests = [
         "tags": sorted(server.to_dict().get("tags") or []),
         "metadata": server.metadata,
         "locked": server.is_locked,
+        "addresses": [one["addr"] for _, cards in sorted(server.addresses.items()) for one in cards],
     }
     for server in cloud.compute.servers()
 ]

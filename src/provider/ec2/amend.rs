@@ -114,7 +114,7 @@ async fn grow(core: &Core, volume: &str, disk: &str, gib: i32) -> Result<()> {
 }
 
 async fn make(core: &Core, wish: &GuestWish, seen: &Seen, disk: &str, gib: i32, kind: Option<&str>) -> Result<()> {
-    let Some(zone) = seen.zone.clone() else {
+    let Some(zone) = seen.guest.zone.clone() else {
         let message = "EC2 does not say in which zone the instance is";
         return Err(ProviderError::new(ErrorKind::Unavailable, ACT, message).with_retry_after(MOVING));
     };

@@ -49,8 +49,6 @@ pub(super) struct Seen {
     pub guest: ObservedGuest,
     /// When it was made, in milliseconds since 1970.
     pub made: i64,
-    /// The zone it is in.
-    pub zone: Option<String>,
     /// Its volumes.
     pub volumes: Vec<Attached>,
     /// The device that it boots from.
@@ -69,7 +67,6 @@ impl Seen {
         Self {
             guest,
             made,
-            zone: None,
             volumes: Vec::new(),
             root_device: None,
             disk_names: BTreeMap::new(),
@@ -187,6 +184,7 @@ pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
     let power = power(instance.state().and_then(|state| state.name()));
     let vcpus = instance.cpu_options().and_then(|cpu| cpu.core_count()?.checked_mul(cpu.threads_per_core()?));
     let guest = ObservedGuest {
+        zone: instance.placement().and_then(|place| place.availability_zone()).map(str::to_owned),
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()),
         vcpus: vcpus.and_then(|count| u32::try_from(count).ok()),
         protected: Some(tag(instance.tags(), PROTECTED) == Some(SET)),
@@ -207,7 +205,6 @@ pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
         device.starts_with('/').then(|| Some((device.to_owned(), tag.value()?.to_owned())))?
     });
     Seen {
-        zone: instance.placement().and_then(|place| place.availability_zone()).map(str::to_owned),
         volumes: attached.collect(),
         root_device: instance.root_device_name().map(str::to_owned),
         disk_names: named.collect(),

@@ -177,7 +177,7 @@ impl Core {
         for seen in spot.iter().filter(is_new) {
             // Whoever is made anew would be put into the same stock, which is being emptied.
             let Some(instance_type) = seen.guest.instance_type.clone() else { continue };
-            let zone = seen.zone.clone().filter(|_| self.config.catalogue.is_some());
+            let zone = seen.guest.zone.clone().filter(|_| self.config.catalogue.is_some());
             self.aside().refused(&Offering { instance_type, zone, spot: true }, spot::MARKED, Instant::now());
             self.tell([Change::Pool]);
         }

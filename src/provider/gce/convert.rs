@@ -79,6 +79,7 @@ pub(super) fn ours(owner: &Owner, instance: &Instance) -> Option<Seen> {
 pub(super) fn seen(key: Key, instance: &Instance) -> Seen {
     let (zone, power) = (last(&instance.zone).to_owned(), power(&instance.status));
     let guest = ObservedGuest {
+        zone: Some(zone.clone()).filter(|zone| !zone.is_empty()),
         instance_type: Some(last(&instance.machine_type).to_owned()).filter(|kind| !kind.is_empty()),
         disks: disks(instance),
         protected: Some(instance.deletion_protection),
@@ -187,6 +188,7 @@ mod tests {
         let seen = ours(&owner, &instance).unwrap();
         assert_eq!(seen.guest.provider_id, format!("europe-west1-b/{name}"));
         assert_eq!((seen.guest.power, seen.guest.instance_type.as_deref()), (Power::Running, Some("e2-small")));
+        assert_eq!(seen.guest.zone.as_deref(), Some("europe-west1-b"));
         let disks: Vec<_> = seen.guest.disks.iter().map(|disk| (disk.name.as_deref(), disk.size.0 >> 30)).collect();
         assert_eq!(disks, [(Some("root"), 10), (Some("data"), 2), (None, 3)]);
         assert_eq!(seen.guest.addresses.len(), 2);

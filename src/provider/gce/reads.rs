@@ -14,12 +14,12 @@ use crate::provider::{ErrorKind, ProviderError, Result, rented::pages::Pages};
 const EMPTY: &str = "NO_RESULTS_ON_PAGE";
 
 impl Api {
-    /// All instances of the project that pass the filter.
+    /// All instances of the region that pass the filter.
     pub(super) async fn instances(&self, act: &str, filter: &str, region: &str) -> Result<Vec<Instance>> {
         self.everywhere(act, Action::ListInstances, "instances", INSTANCE_FIELDS, filter, region).await
     }
 
-    /// All disks of the project that pass the filter.
+    /// All disks of the region that pass the filter.
     pub(super) async fn disks(&self, act: &str, filter: &str, region: &str) -> Result<Vec<Disk>> {
         self.everywhere(act, Action::ListDisks, "disks", DISK_FIELDS, filter, region).await
     }
@@ -53,7 +53,7 @@ impl Api {
             let page: Aggregated<T> = self.call(act, action, &asking).await?;
             is_whole(&page, region).map_err(|why| ProviderError::new(ErrorKind::Unavailable, act, why))?;
             let more = pages.next(act, page.next_page_token.as_deref())?;
-            all.extend(page.items.into_values().flat_map(|scope| scope.things));
+            all.extend(of_region(page, region));
             if !more {
                 return Ok(all);
             }
@@ -74,10 +74,22 @@ impl Api {
     }
 }
 
+/// Whether this scope is a zone of the region.
+fn is_of(region: &str, scope: &str) -> bool {
+    last(scope).rsplit_once('-').is_some_and(|(of, _)| of == region)
+}
+
+/// What is in the region's zones. A project is listed as a whole; what is in another region belongs to another pool, also where
+/// it carries the same owner's labels.
+fn of_region<T>(page: Aggregated<T>, region: &str) -> impl Iterator<Item = T> {
+    let here = page.items.into_iter().filter(move |(scope, _)| is_of(region, scope));
+    here.flat_map(|(_, scope)| scope.things)
+}
+
 /// Whether a page shows all of the region. What is the matter with zones elsewhere does not count: a pool's instances cannot
 /// be there.
 fn is_whole<T>(page: &Aggregated<T>, region: &str) -> Result<(), String> {
-    let here = |scope: &str| last(scope).rsplit_once('-').is_some_and(|(of, _)| of == region);
+    let here = |scope: &str| is_of(region, scope);
     if let Some(zone) = page.unreachables.iter().find(|scope| here(scope)) {
         return Err(format!("Google cannot read zone {} at present", last(zone)));
     }
@@ -100,6 +112,18 @@ mod tests {
 
     fn whole(page: serde_json::Value) -> Result<(), String> {
         is_whole(&serde_json::from_value::<Aggregated<Instance>>(page).unwrap(), "europe-west1")
+    }
+
+    #[test]
+    fn another_region_is_another_pools() {
+        let there = |name: &str| serde_json::json!({ "instances": [{ "name": name }] });
+        let page = serde_json::json!({ "items": {
+            "zones/europe-west1-b": there("b"), "zones/europe-west1-d": there("d"), "zones/europe-west10-b": there("x"),
+            "zones/us-central1-a": there("y"), "global": there("z"),
+        } });
+        let page = serde_json::from_value::<Aggregated<Instance>>(page).unwrap();
+        let names: Vec<_> = of_region(page, "europe-west1").map(|instance| instance.name).collect();
+        assert_eq!(names, ["b", "d"]);
     }
 
     #[test]

@@ -49,8 +49,6 @@ pub(super) struct Seen {
     pub held: bool,
     /// It carries its own id.
     pub marked: bool,
-    /// The zone it is in.
-    pub zone: Option<String>,
     /// Size of the disk of its flavour in GiB.
     pub disk: Option<u64>,
 }
@@ -79,7 +77,6 @@ impl Seen {
             stillborn: false,
             held: false,
             marked: false,
-            zone: None,
             disk: None,
         }
     }
@@ -168,6 +165,7 @@ pub(super) fn seen(key: Key, server: &Server) -> Seen {
         // The name of the host is its owner's secret; this stands for it, and changes when the server is moved. Its beginning
         // tells hosts apart, and fits where people look.
         host: (!server.host_id.is_empty()).then(|| server.host_id.chars().take(HOST_LEN).collect()),
+        zone: server.zone.clone().filter(|zone| !zone.is_empty()),
         instance_type: flavor.map(|flavor| flavor.original_name.clone()),
         vcpus: flavor.map(|flavor| flavor.vcpus),
         memory: flavor.map(|flavor| Bytes::mib(flavor.ram)),
@@ -186,7 +184,6 @@ pub(super) fn seen(key: Key, server: &Server) -> Seen {
         stillborn,
         held,
         marked: server.metadata.as_ref().is_some_and(|metadata| metadata.get(SELF) == Some(&server.id)),
-        zone: server.zone.clone().filter(|zone| !zone.is_empty()),
         disk: flavor.map(|flavor| flavor.disk),
     }
 }

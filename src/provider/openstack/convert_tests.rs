@@ -37,7 +37,7 @@ fn a_server_shows_what_the_guest_is() {
     assert_eq!(guest.started_at, Some("2026-11-25T17:00:03Z".parse().unwrap()));
     let addresses: Vec<_> = guest.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.30.0.5", "10.20.0.5", "fd00::5"]);
-    assert_eq!(seen.zone.as_deref(), Some("zone-1"));
+    assert_eq!(seen.guest.zone.as_deref(), Some("zone-1"));
 }
 
 #[test]

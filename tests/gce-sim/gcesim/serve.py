@@ -9,8 +9,10 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -193,21 +195,47 @@ class Server(ThreadingHTTPServer):
         """A connection that was cut is what these tests are about."""
 
 
-def serve(port: int, anonymous: bool, exit_with: int | None) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How to serve."""
+
+    port: int
+    """On 127.0.0.1; 0 picks a free one."""
+    state_file: Path | None
+    """Written once it answers, removed at the end. It holds a service account's key."""
+    anonymous: bool
+    """Whether requests need no token."""
+    exit_with: int | None
+    """The process to end with."""
+
+
+def serve(options: Options) -> None:
     """Serves until SIGTERM, SIGINT or the end of the process it follows."""
     account = Account()
-    Exchange.api = Api(None if anonymous else account)
+    Exchange.api = Api(None if options.anonymous else account)
     Exchange.admin = Admin(account, Exchange.api.by_hand)
-    server = Server(("127.0.0.1", port), Exchange)
+    server = Server(("127.0.0.1", options.port), Exchange)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if exit_with is not None:
-        threading.Thread(target=_follow, args=(os.pidfd_open(exit_with), stop), daemon=True).start()
+    if options.exit_with is not None:
+        threading.Thread(target=_follow, args=(os.pidfd_open(options.exit_with), stop), daemon=True).start()
     threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True).start()
-    print(f"gce: ready on http://127.0.0.1:{server.server_port}", flush=True)
+    url, key = f"http://127.0.0.1:{server.server_port}", account.key(good=True)
+    if options.state_file:
+        _write(options.state_file, {"url": url, "pid": os.getpid(), "project": key["project_id"], "key": key})
+    print(f"gce: ready on {url}", flush=True)
     stop.wait()
     server.shutdown()
+    if options.state_file:
+        options.state_file.unlink(missing_ok=True)
+
+
+def _write(path: Path, state: Json) -> None:
+    following = path.with_name(f"{path.name}.next")
+    following.touch(mode=0o600)
+    following.write_text(json.dumps(state) + "\n")
+    following.replace(path)
 
 
 def _follow(pidfd: int, stop: threading.Event) -> None:

@@ -250,9 +250,10 @@ async fn missing_permissions_are_named(world: &GceWorld) {
 /// Google's own client for Python lists our guests: it sees what the driver says.
 async fn googles_own_client_agrees(world: &GceWorld) {
     let provider = world.provider();
+    let sizes = [("e2-small", 2, 2048), ("e2-medium", 2, 4096), ("n2-standard-2", 2, 8192)];
     for n in 1..4 {
         let zone = Some(sim::ZONES[n - 1].to_owned());
-        let kind = Some(["e2-small", "e2-medium", "n2-standard-2"][n - 1].to_owned());
+        let kind = Some(sizes[n - 1].0.to_owned());
         lodge(&*provider, &GuestWish { zone, instance_type: kind, ..world.wish(key(n)) }).await;
     }
     provider.stop(&key(2), StopMode::Hard).await.unwrap();
@@ -276,8 +277,10 @@ async fn googles_own_client_agrees(world: &GceWorld) {
         };
         let addresses: Vec<_> = ours.addresses.iter().map(ToString::to_string).collect();
         let disks: Vec<_> = ours.disks.iter().map(|disk| disk.size.0 >> 30).collect();
+        let (kind, vcpus, memory) = sizes.iter().find(|size| ours.instance_type.as_deref() == Some(size.0)).unwrap();
         let expected = json!({
-            "id": ours.provider_id, "type": ours.instance_type, "status": status, "addresses": addresses, "disks": disks,
+            "id": ours.provider_id, "type": kind, "status": status, "addresses": addresses, "disks": disks,
+            "vcpus": vcpus, "memoryMb": memory, "zone": ours.zone,
             "guest": ours.key.guest, "namespace": ours.key.namespace, "name": ours.key.name, "incarnation": "1",
         });
         assert_eq!(*theirs, expected);

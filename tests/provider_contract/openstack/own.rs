@@ -69,6 +69,7 @@ async fn openstacksdk_sees_the_same(world: &OpenstackWorld) {
         let theirs = listed.iter().find(|one| text(&one["id"]) == guest.provider_id).unwrap();
         let n: usize = guest.key.name.trim_start_matches("web-").parse().unwrap();
         assert_eq!((text(&theirs["name"]), text(&theirs["zone"])), (guest.key.name.as_str(), zones[n].as_str()));
+        assert_eq!(guest.zone.as_ref(), Some(&zones[n]));
         assert_eq!(Some(text(&theirs["flavor"])), guest.instance_type.as_deref());
         assert_eq!(theirs["vcpus"], json!(guest.vcpus.unwrap()));
         assert_eq!(theirs["ram"], json!(guest.memory.unwrap().0 >> 20));
