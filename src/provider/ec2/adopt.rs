@@ -7,14 +7,17 @@ use super::{
     convert::{self, Seen},
     core::Core,
 };
-use crate::provider::{ErrorKind, Key, ObservedGuest, ProviderError, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    ErrorKind, Key, ObservedGuest, ProviderError, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 /// Marks the instance as the guest's, all marks in one call, and looks again: where two take it over at once, one finds the
 /// other's mark.
 pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGuest> {
     const ACT: &str = "adopt the instance";
     core.look(ACT, &key.guest).await?;
-    if let Some(seen) = core.known(key).filter(Seen::is_live) {
+    if let Some(seen) = core.view.known(key).filter(Seen::is_live) {
         if seen.guest.provider_id == id {
             return Ok(seen.guest);
         }
@@ -33,11 +36,11 @@ pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGu
     let resources: Vec<String> = [Some(id.to_owned()), root].into_iter().flatten().collect();
     let send = || core.api.ec2().create_tags().set_resources(Some(resources.clone())).set_tags(Some(marks())).send();
     core.api.call(ACT, Action::CreateTags, send).await?;
-    core.touch();
+    core.view.touch();
     let instance = read(core, ACT, id).await?;
     match convert::ours(&core.config.owner, &instance) {
         Some(seen) if seen.guest.key.guest == key.guest => {
-            core.wrote(seen.clone());
+            core.view.wrote(seen.clone());
             Ok(seen.guest)
         }
         Some(seen) => Err(refused(ACT, format!("instance {id} was adopted as {} meanwhile", seen.guest.key))),
@@ -84,7 +87,7 @@ fn refused(act: &str, message: String) -> ProviderError {
 pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
     const ACT: &str = "release the instance";
     core.look(ACT, &key.guest).await?;
-    let Some(seen) = core.known(key).filter(Seen::is_live) else { return Ok(()) };
+    let Some(seen) = core.view.known(key).filter(Seen::is_live) else { return Ok(()) };
     let mut volumes = core.api.volumes(ACT, convert::filter_guest(&core.config.owner, &key.guest)).await?;
     volumes.retain(|volume| convert::incarnation(volume.tags()) == Some(key.incarnation));
     let volumes: Vec<String> = volumes.iter().filter_map(|volume| volume.volume_id()).map(str::to_owned).collect();
@@ -96,8 +99,8 @@ pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
             || core.api.ec2().delete_tags().set_resources(Some(resources.clone())).set_tags(Some(marks.clone())).send();
         core.api.call(ACT, Action::DeleteTags, send).await?;
     }
-    core.snapshot().forget(&id);
-    core.touch();
+    core.view.snapshot().forget(&id);
+    core.view.touch();
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn amend(core: &Core, wish: &GuestWish) -> Result<Amendment> {
             return Err(error);
         }
         if outlook.now.is_empty() {
-            let guest = core.known(&wish.key).unwrap_or(seen).guest;
+            let guest = core.view.known(&wish.key).unwrap_or(seen).guest;
             return Ok(match outlook.later {
                 Some(why) => Amendment::WhenOff(guest, why),
                 None => Amendment::Done(guest),
@@ -96,7 +96,7 @@ async fn grow(core: &Core, volume: &str, disk: &str, gib: i32) -> Result<()> {
     match core.api.call(ACT, Action::ModifyVolume, send).await {
         Ok(_) => {
             core.grown(volume, gib);
-            core.touch();
+            core.view.touch();
             Ok(())
         }
         Err(error) => Err(match error.code.as_deref() {
@@ -142,7 +142,7 @@ async fn attach(core: &Core, seen: &Seen, volume: &str, device: &str) -> Result<
     let id = &seen.guest.provider_id;
     let send = || core.api.ec2().attach_volume().volume_id(volume).instance_id(id).device(device).send();
     core.api.call(ACT, Action::AttachVolume, send).await?;
-    core.touch();
+    core.view.touch();
     Ok(())
 }
 
@@ -163,7 +163,7 @@ async fn resize(core: &Core, seen: &Seen, to: &str) -> Result<()> {
     now.guest.instance_type = Some(to.to_owned());
     // What the old type had does not hold any more; the next read tells.
     (now.guest.vcpus, now.guest.memory) = (None, None);
-    core.wrote(now);
+    core.view.wrote(now);
     Ok(())
 }
 
@@ -198,9 +198,9 @@ async fn note_protection(core: &Core, seen: &Seen, value: Option<&str>) -> Resul
         let send = || core.api.ec2().delete_tags().resources(id).tags(tag.clone()).send();
         core.api.call(ACT, Action::DeleteTags, send).await?;
     }
-    let mut now = core.known(&seen.guest.key).unwrap_or_else(|| seen.clone());
+    let mut now = core.view.known(&seen.guest.key).unwrap_or_else(|| seen.clone());
     now.protection = value.map(str::to_owned);
     now.guest.protected = Some(value == Some(convert::SET));
-    core.wrote(now);
+    core.view.wrote(now);
     Ok(())
 }

@@ -33,7 +33,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// How often the pool is read in the background. See [`super::cadence`].
+/// How often the pool is read in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
     /// After a change of ours or a change seen.

@@ -2,21 +2,21 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use async_trait::async_trait;
 use aws_sdk_ec2::types::{Image, InstanceStateChange, Volume};
 use jiff::Timestamp;
-use tokio::{
-    sync::{Notify, broadcast},
-    time::Instant,
-};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Ec2Config,
     action::Action,
     catalogue::{self, Catalogue, Wanted},
     client::Api,
+    config::Refresh,
     convert::{self, Seen},
     permissions::Permissions,
     spot::{self, Marks},
@@ -26,19 +26,10 @@ use crate::provider::{
     Change, ErrorKind, Key, OfferingFact, PricesFact, ProviderError, Result,
     rented::{
         aside::{Aside, Offering},
-        snapshot::{Read, Rented as _, Snapshot},
+        follow::{Pace, Region, View, locked},
+        snapshot::Rented as _,
     },
 };
-
-/// Changes that a slow listener may lag behind before it is told to read everything anew.
-const CHANGES: usize = 1024;
-
-/// How the last read of everything went.
-#[derive(Debug)]
-struct LastRead {
-    began: Instant,
-    failed: Option<ProviderError>,
-}
 
 /// An instance was asked to stop.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +48,8 @@ impl Stopping {
 pub(super) struct Core {
     pub(super) config: Ec2Config,
     pub(super) api: Api,
-    pub(super) changes: broadcast::Sender<Change>,
-    /// Wakes the poller: something was written.
-    pub(super) nudge: Notify,
-    snapshot: Mutex<Snapshot<Seen>>,
-    touched: Mutex<Option<Instant>>,
+    /// What is known.
+    pub(super) view: View<Seen>,
     images: Mutex<HashMap<String, Image>>,
     aside: Mutex<Aside>,
     marks: Mutex<Marks>,
@@ -70,22 +58,13 @@ pub(super) struct Core {
     catalogue: tokio::sync::Mutex<Catalogue>,
     /// When we asked instances to stop, for as long as they have not.
     stops: Mutex<BTreeMap<String, Stopping>>,
-    reading: tokio::sync::Mutex<Option<LastRead>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these guard is replaced whole, so a panic elsewhere cannot have left it half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {
     pub(super) async fn new(config: Ec2Config) -> Result<Self> {
         Ok(Self {
             api: Api::new(&config).await?,
-            changes: broadcast::channel(CHANGES).0,
-            nudge: Notify::new(),
-            snapshot: Mutex::new(Snapshot::new(config.settling)),
-            touched: Mutex::default(),
+            view: View::new(config.settling),
             images: Mutex::default(),
             aside: Mutex::default(),
             marks: Mutex::default(),
@@ -93,68 +72,8 @@ impl Core {
             permissions: Mutex::default(),
             catalogue: tokio::sync::Mutex::default(),
             stops: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
             config,
         })
-    }
-
-    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot<Seen>> {
-        locked(&self.snapshot)
-    }
-
-    /// When we last wrote, or last saw a change.
-    pub(super) fn touched(&self) -> Option<Instant> {
-        *locked(&self.touched)
-    }
-
-    /// The next reads should come quickly.
-    pub(super) fn touch(&self) {
-        *locked(&self.touched) = Some(Instant::now());
-        self.nudge.notify_one();
-    }
-
-    /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.
-    pub(super) async fn refresh(&self, act: &str) -> Result<()> {
-        let asked = Instant::now();
-        let mut last = self.reading.lock().await;
-        if let Some(LastRead { failed, .. }) = last.as_ref().filter(|last| last.began > asked) {
-            return failed.as_ref().map_or(Ok(()), |error| Err(again(act, error)));
-        }
-        let began = Instant::now();
-        let result = self.read(act, began, None).await;
-        let failed = result.as_ref().err().map(|error| again(act, error));
-        *last = Some(LastRead { began, failed });
-        result
-    }
-
-    /// Reads everything of one guest. Afterwards the snapshot knows at least what EC2 showed.
-    pub(super) async fn look(&self, act: &str, guest: &str) -> Result<()> {
-        self.read(act, Instant::now(), Some(guest)).await
-    }
-
-    async fn read(&self, act: &str, began: Instant, guest: Option<&str>) -> Result<()> {
-        let owner = &self.config.owner;
-        let filters = match guest {
-            Some(guest) => convert::filter_guest(owner, guest),
-            None => convert::filter_owner(owner),
-        };
-        let instances = self.api.instances(act, filters).await?;
-        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance));
-        let seen = seen.map(|seen| self.in_full(seen)).collect();
-        let read = Read { began, guest: guest.map(str::to_owned), seen };
-        let changed = self.snapshot().merge(read, Instant::now());
-        if !changed.is_empty() {
-            self.touch();
-        }
-        self.tell(changed);
-        Ok(())
-    }
-
-    /// Passes changes on. Nobody listening is no failure.
-    pub(super) fn tell(&self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            let _ = self.changes.send(change);
-        }
     }
 
     /// With what a list of instances does not tell.
@@ -165,26 +84,26 @@ impl Core {
     }
 
     /// Asks which instances are about to be taken back, where there are any that can be. A read that fails says nothing new.
-    pub(super) async fn refresh_marks(&self, act: &str) -> Result<()> {
-        let spot: Vec<Seen> = self.snapshot().all().filter(|seen| seen.spot && seen.is_live()).cloned().collect();
+    async fn refresh_marks(&self, act: &str) -> Result<()> {
+        let spot: Vec<Seen> = self.view.snapshot().all().filter(|seen| seen.spot && seen.is_live()).cloned().collect();
         if spot.is_empty() {
             return Ok(());
         }
         let marks = Marks::of(&self.api.marked_spot(act).await?, Timestamp::now());
         let before = std::mem::replace(&mut *locked(&self.marks), marks.clone());
-        let changed = self.snapshot().revise(|seen| marks.show(seen));
+        let changed = self.view.snapshot().revise(|seen| marks.show(seen));
         let is_new = |seen: &&Seen| marks.has(&seen.guest.provider_id) && !before.has(&seen.guest.provider_id);
         for seen in spot.iter().filter(is_new) {
             // Whoever is made anew would be put into the same stock, which is being emptied.
             let Some(instance_type) = seen.guest.instance_type.clone() else { continue };
             let zone = seen.guest.zone.clone().filter(|_| self.config.catalogue.is_some());
             self.aside().refused(&Offering { instance_type, zone, spot: true }, spot::MARKED, Instant::now());
-            self.tell([Change::Pool]);
+            self.view.tell([Change::Pool]);
         }
         if !changed.is_empty() {
-            self.touch();
+            self.view.touch();
         }
-        self.tell(changed);
+        self.view.tell(changed);
         Ok(())
     }
 
@@ -194,9 +113,9 @@ impl Core {
     }
 
     /// Reads all volumes of this owner where that is due.
-    pub(super) async fn refresh_volumes(&self, act: &str) -> Result<()> {
+    async fn refresh_volumes(&self, act: &str) -> Result<()> {
         let began = Instant::now();
-        let live: Vec<Seen> = self.snapshot().all().filter(|seen| seen.is_live()).cloned().collect();
+        let live: Vec<Seen> = self.view.snapshot().all().filter(|seen| seen.is_live()).cloned().collect();
         if live.is_empty() || !self.volumes().is_due(&live, &self.config.refresh, began) {
             return Ok(());
         }
@@ -227,8 +146,8 @@ impl Core {
     /// Lets the instances show the disks that are known now.
     fn show_disks(&self) {
         let volumes = self.volumes().clone();
-        let changed = self.snapshot().revise(|seen| seen.guest.disks = volumes.disks(seen));
-        self.tell(changed);
+        let changed = self.view.snapshot().revise(|seen| seen.guest.disks = volumes.disks(seen));
+        self.view.tell(changed);
     }
 
     /// What is known of the permissions.
@@ -305,22 +224,11 @@ impl Core {
     pub(super) async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
         self.look(act, &key.guest).await?;
         let not_found = |message: &str| Err(ProviderError::new(ErrorKind::NotFound, act, message));
-        match self.known(key) {
+        match self.view.known(key) {
             Some(seen) if seen.is_live() => Ok(seen),
             Some(seen) => not_found(&format!("instance {} was terminated", seen.guest.provider_id)),
             None => not_found("the guest has no instance"),
         }
-    }
-
-    /// What is known of the guest's VM.
-    pub(super) fn known(&self, key: &Key) -> Option<Seen> {
-        self.snapshot().find(key)
-    }
-
-    /// Notes what a write answered.
-    pub(super) fn wrote(&self, seen: Seen) {
-        self.snapshot().write(seen, Instant::now());
-        self.touch();
     }
 
     /// Notes the new states that a call answered.
@@ -329,7 +237,7 @@ impl Core {
             let same = |seen: &&Seen| change.instance_id() == Some(seen.guest.provider_id.as_str());
             if let Some(seen) = before.iter().find(same) {
                 let power = convert::power(change.current_state().and_then(|state| state.name()));
-                self.wrote(seen.with_power(power));
+                self.view.wrote(seen.with_power(power));
             }
         }
     }
@@ -361,7 +269,7 @@ impl Core {
     /// Terminates live instances beyond the first of one key. There is one only where a launch whose answer was lost
     /// turned up after another launch with another type: it costs money and does the guest's work twice.
     pub(super) async fn retire_surplus(&self) {
-        let surplus = self.snapshot().surplus();
+        let surplus = self.view.snapshot().surplus();
         if surplus.is_empty() {
             return;
         }
@@ -375,10 +283,44 @@ impl Core {
     }
 }
 
-/// The same failure for another caller.
-fn again(act: &str, error: &ProviderError) -> ProviderError {
-    let mut copy = ProviderError::new(error.kind, act, error.message.clone());
-    copy.code.clone_from(&error.code);
-    copy.retry_after = error.retry_after;
-    copy
+#[async_trait]
+impl Region for Core {
+    type Seen = Seen;
+
+    const NAME: &'static str = "EC2";
+
+    fn view(&self) -> &View<Seen> {
+        &self.view
+    }
+
+    fn pace(&self) -> Pace {
+        let Refresh { quick, moving, slow, lively, .. } = self.config.refresh;
+        Pace { quick, moving, slow, lively }
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.api.closed
+    }
+
+    async fn read(&self, act: &str, guest: Option<&str>) -> Result<Vec<Seen>> {
+        let owner = &self.config.owner;
+        let filters = match guest {
+            Some(guest) => convert::filter_guest(owner, guest),
+            None => convert::filter_owner(owner),
+        };
+        let instances = self.api.instances(act, filters).await?;
+        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance));
+        Ok(seen.map(|seen| self.in_full(seen)).collect())
+    }
+
+    async fn tidy(&self) {
+        self.retire_surplus().await;
+        if let Err(error) = self.refresh_marks("ask which spot instances are taken back").await {
+            tracing::debug!(kind = %error.kind, "interruptions cannot be followed: {error}");
+        }
+        // Sizes of disks are for people; guests live without.
+        if let Err(error) = self.refresh_volumes("list the volumes").await {
+            tracing::debug!(kind = %error.kind, "the volumes cannot be followed: {error}");
+        }
+    }
 }

@@ -1,20 +1,10 @@
 //! The operations of [`Provider`] on EC2.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
-use tokio::{
-    sync::broadcast::error::RecvError,
-    time::{Instant, sleep},
-};
+use futures::stream::BoxStream;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Ec2Config,
@@ -22,12 +12,16 @@ use super::{
     adopt, amend,
     convert::{self, Seen},
     core::Core,
-    launch, permissions, poller, removal,
+    launch, permissions, removal,
 };
 use crate::provider::{
     Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power,
     Provider, ProviderError, Result, StopMode,
-    rented::{aside::Offering, snapshot::Launch},
+    rented::{
+        aside::Offering,
+        follow::{self, Region as _},
+        snapshot::Launch,
+    },
 };
 
 /// Version of the API that the SDK speaks. EC2 has had no other since.
@@ -44,7 +38,6 @@ pub(super) const MOVING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Ec2Provider {
     core: Arc<Core>,
-    following: Once,
 }
 
 impl Ec2Provider {
@@ -60,7 +53,7 @@ impl Ec2Provider {
         if config.endpoint.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
             return refuse("the endpoint is neither an http nor an https URL");
         }
-        Ok(Arc::new(Self { core: Arc::new(Core::new(config).await?), following: Once::new() }))
+        Ok(Arc::new(Self { core: Arc::new(Core::new(config).await?) }))
     }
 
     /// How often each operation of the API was called so far.
@@ -72,26 +65,13 @@ impl Ec2Provider {
     /// Whether nothing has changed for a while and nothing is about to, so that reads come slowly.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        poller::is_at_rest(&self.core)
-    }
-
-    /// Starts reading in the background. Only who asks for what was last seen needs it.
-    fn follow(&self) {
-        self.following.call_once(|| {
-            tokio::spawn(poller::run(Arc::clone(&self.core)));
-        });
-    }
-
-    /// Whether what was last read is recent enough to answer from.
-    fn is_fresh(&self) -> bool {
-        let oldest = self.core.config.refresh.slow * 4;
-        self.core.snapshot().read_at().is_some_and(|read| read.elapsed() < oldest)
+        self.core.is_at_rest()
     }
 
     /// `NotFound` for an instance that we have just launched means that EC2's parts do not all know it yet.
     fn settling(&self, seen: &Seen, error: ProviderError) -> ProviderError {
         let id = &seen.guest.provider_id;
-        if error.kind == ErrorKind::NotFound && self.core.snapshot().is_settling(id, Instant::now()) {
+        if error.kind == ErrorKind::NotFound && self.core.view.snapshot().is_settling(id, Instant::now()) {
             let message = format!("instance {id} is so new that EC2 does not know it everywhere yet");
             return ProviderError::new(ErrorKind::Unavailable, error.act, message).with_retry_after(MOVING);
         }
@@ -101,7 +81,7 @@ impl Ec2Provider {
     /// EC2 says that what this launch would make was made and terminated. It may not show it any more.
     async fn terminated_before(&self, act: &str, wish: &GuestWish, error: &ProviderError) -> Result<ObservedGuest> {
         self.core.look(act, &wish.key.guest).await?;
-        let known = self.core.known(&wish.key).map(|seen| seen.guest);
+        let known = self.core.view.known(&wish.key).map(|seen| seen.guest);
         Ok(known.unwrap_or_else(|| convert::terminated(wish.key.clone(), &error.message)))
     }
 
@@ -111,7 +91,7 @@ impl Ec2Provider {
             sleep(self.core.config.settling.mul_f64(part)).await;
             // A failed look tells nothing: the launch's own outcome stays unknown.
             if self.core.look(act, &wish.key.guest).await.is_ok()
-                && let Some(seen) = self.core.known(&wish.key)
+                && let Some(seen) = self.core.view.known(&wish.key)
             {
                 return Ok(seen.guest);
             }
@@ -145,34 +125,18 @@ impl Provider for Ec2Provider {
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
-        if freshness == Freshness::Cached {
-            self.follow();
-        }
-        if freshness == Freshness::Live || !self.is_fresh() {
-            self.core.refresh("list the instances").await?;
-        }
-        Ok(self.core.snapshot().list())
+        follow::list(&self.core, freshness).await
     }
 
     async fn find(&self, key: &Key, freshness: Freshness) -> Result<Option<ObservedGuest>> {
-        const ACT: &str = "find the instance";
-        match freshness {
-            Freshness::Live => self.core.look(ACT, &key.guest).await?,
-            Freshness::Cached => {
-                self.follow();
-                if !self.is_fresh() {
-                    self.core.refresh(ACT).await?;
-                }
-            }
-        }
-        Ok(self.core.known(key).map(|seen| seen.guest))
+        follow::find(&self.core, key, freshness).await
     }
 
     async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest> {
         const ACT: &str = "launch the instance";
         let (core, guest) = (&self.core, &wish.key.guest);
         core.look(ACT, guest).await?;
-        if let Some(seen) = core.known(&wish.key) {
+        if let Some(seen) = core.view.known(&wish.key) {
             core.retire_surplus().await;
             return Ok(seen.guest);
         }
@@ -181,18 +145,18 @@ impl Provider for Ec2Provider {
         let kind = request.get_instance_type().as_ref().map(ToString::to_string).unwrap_or_default();
         let offering = Offering { instance_type: kind, zone: wish.zone.clone(), spot: wish.spot };
         let launch = Launch { token: request.get_client_token().clone().unwrap_or_default(), sent: Instant::now() };
-        if core.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
+        if core.view.snapshot().is_launched_otherwise(guest, &launch.token, launch.sent) {
             let message = "another launch of this guest was not answered and may still turn up";
             return Err(ProviderError::new(ErrorKind::UnknownOutcome, ACT, message));
         }
-        let before = core.snapshot().launching(guest, launch);
+        let before = core.view.snapshot().launching(guest, launch);
         let error = match core.api.call(ACT, Action::RunInstances, || request.clone().send_with(core.api.ec2())).await {
             Ok(reply) => match reply.instances() {
                 [instance, ..] if instance.instance_id().is_some() => {
                     let seen = convert::seen(wish.key.clone(), instance);
-                    core.wrote(seen.clone());
+                    core.view.wrote(seen.clone());
                     if core.aside().launched(&offering) {
-                        core.tell([Change::Pool]);
+                        core.view.tell([Change::Pool]);
                     }
                     return Ok(seen.guest);
                 }
@@ -200,16 +164,16 @@ impl Provider for Ec2Provider {
             },
             Err(error) => error,
         };
-        core.touch();
+        core.view.touch();
         let said = error.code.as_deref();
         if error.kind == ErrorKind::UnknownOutcome || said == Some("IdempotentParameterMismatch") {
             return self.after_launch(ACT, wish, error).await;
         }
-        core.snapshot().refused(guest, before);
+        core.view.snapshot().refused(guest, before);
         if error.kind == ErrorKind::Capacity {
             core.aside().refused(&offering, said.unwrap_or_default(), Instant::now());
             // The pool's status must say so before the guest is placed anew.
-            core.tell([Change::Pool]);
+            core.view.tell([Change::Pool]);
         }
         if said == Some("IdempotentInstanceTerminated") {
             return self.terminated_before(ACT, wish, &error).await;
@@ -232,7 +196,7 @@ impl Provider for Ec2Provider {
         let send = || api.ec2().start_instances().instance_ids(&seen.guest.provider_id).send();
         let reply = api.call(ACT, Action::StartInstances, send).await.map_err(|error| self.settling(&seen, error))?;
         self.core.wrote_states(std::slice::from_ref(&seen), reply.starting_instances());
-        Ok(self.core.known(&wish.key).unwrap_or(seen).guest)
+        Ok(self.core.view.known(&wish.key).unwrap_or(seen).guest)
     }
 
     async fn stop(&self, key: &Key, mode: StopMode) -> Result<ObservedGuest> {
@@ -269,7 +233,7 @@ impl Provider for Ec2Provider {
         let reply = api.call(ACT, Action::StopInstances, send).await.map_err(|error| self.settling(&seen, error))?;
         self.core.asked_to_stop(id, !stopping, force);
         self.core.wrote_states(std::slice::from_ref(&seen), reply.stopping_instances());
-        Ok(self.core.known(key).unwrap_or(seen).guest)
+        Ok(self.core.view.known(key).unwrap_or(seen).guest)
     }
 
     async fn amend(&self, wish: &GuestWish) -> Result<Amendment> {
@@ -289,16 +253,7 @@ impl Provider for Ec2Provider {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        self.follow();
-        let (heard, closed) = (self.core.changes.subscribe(), self.core.api.closed.clone());
-        let next = |mut heard: tokio::sync::broadcast::Receiver<Change>| async move {
-            match heard.recv().await {
-                Ok(change) => Some((change, heard)),
-                Err(RecvError::Lagged(_)) => Some((Change::Everything, heard)),
-                Err(RecvError::Closed) => None,
-            }
-        };
-        stream::unfold(heard, next).take_until(closed.cancelled_owned()).boxed()
+        follow::changes(&self.core)
     }
 
     fn settling_time(&self) -> Duration {

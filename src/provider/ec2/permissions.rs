@@ -69,7 +69,7 @@ fn missing(action: Action) -> Missing {
 /// What is missing, as it was found within the last hour.
 pub(super) async fn missing_now(core: &Core) -> Vec<Missing> {
     let live = |seen: &&Seen| seen.is_live();
-    let example = core.snapshot().all().filter(live).max_by_key(|seen| seen.volumes.len()).cloned();
+    let example = core.view.snapshot().all().filter(live).max_by_key(|seen| seen.volumes.len()).cloned();
     if !core.permissions().is_due(example.is_some(), Instant::now()) {
         return core.permissions().missing.clone();
     }
@@ -111,7 +111,7 @@ impl Asking<'_> {
 async fn ask(core: &Core, example: Option<&Seen>) -> Vec<Missing> {
     let mut asking = Asking { core, missing: Vec::new() };
     create(core, &mut asking).await;
-    if core.snapshot().all().any(|seen| seen.spot && seen.is_live()) {
+    if core.view.snapshot().all().any(|seen| seen.spot && seen.is_live()) {
         let requests = || core.api.ec2().describe_spot_instance_requests().dry_run(true).send();
         asking.ask(Action::DescribeSpotInstanceRequests, requests).await;
     }

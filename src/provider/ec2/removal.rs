@@ -10,7 +10,10 @@ use super::{
     convert::{self, Seen},
     core::Core,
 };
-use crate::provider::{Deletion, ErrorKind, Key, Power, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    Deletion, ErrorKind, Key, Power, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 const ACT: &str = "remove the instance";
 
@@ -19,13 +22,13 @@ pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
     core.look(ACT, &key.guest).await?;
     let now = Instant::now();
     let earlier = |seen: &&Seen| seen.guest.key.incarnation <= key.incarnation;
-    let all: Vec<Seen> = core.snapshot().of_guest(&key.guest).filter(earlier).cloned().collect();
+    let all: Vec<Seen> = core.view.snapshot().of_guest(&key.guest).filter(earlier).cloned().collect();
     let live: Vec<Seen> = all.iter().filter(|seen| seen.is_live()).cloned().collect();
     if !live.is_empty() {
         return terminate(core, &live).await;
     }
     let going = all.iter().any(|seen| seen.guest.power == Power::Terminating);
-    if going || core.snapshot().may_turn_up(&key.guest, now) {
+    if going || core.view.snapshot().may_turn_up(&key.guest, now) {
         return Ok(Deletion::InProgress);
     }
     volumes(core, key, &all).await
@@ -41,7 +44,7 @@ async fn terminate(core: &Core, live: &[Seen]) -> Result<Deletion> {
         Ok(()) => Ok(Deletion::InProgress),
         // Too new to be known everywhere, or gone in this moment. The next look tells.
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let mut snapshot = core.snapshot();
+            let mut snapshot = core.view.snapshot();
             for seen in live {
                 let id = &seen.guest.provider_id;
                 if !snapshot.is_settling(id, Instant::now()) {
@@ -96,7 +99,7 @@ async fn volumes(core: &Core, key: &Key, ours: &[Seen]) -> Result<Deletion> {
                 let send = || core.api.ec2().delete_volume().volume_id(id).send();
                 match core.api.call(ACT, Action::DeleteVolume, send).await {
                     Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
-                    _ => core.touch(),
+                    _ => core.view.touch(),
                 }
             }
         }

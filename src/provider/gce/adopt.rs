@@ -9,14 +9,17 @@ use super::{
     identity,
     wire::{Instance, Labels, last},
 };
-use crate::provider::{ErrorKind, Key, ObservedGuest, ProviderError, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    ErrorKind, Key, ObservedGuest, ProviderError, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 /// Puts the guest's labels on the instance, all in one call, and only if it still has those that were seen: of two that take it
 /// over at once one is refused.
 pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGuest> {
     const ACT: &str = "adopt the instance";
     core.look(ACT, &key.guest).await?;
-    if let Some(seen) = core.known(key).filter(Seen::is_live) {
+    if let Some(seen) = core.view.known(key).filter(Seen::is_live) {
         if seen.guest.provider_id == id {
             return Ok(seen.guest);
         }
@@ -38,7 +41,7 @@ pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGu
     })?;
     match convert::ours(&core.config.owner, &instance) {
         Some(seen) if seen.guest.key.guest == key.guest => {
-            core.wrote(seen.clone());
+            core.view.wrote(seen.clone());
             Ok(seen.guest)
         }
         _ => Err(refused(ACT, format!("instance {id} was adopted by somebody else meanwhile"))),
@@ -92,7 +95,7 @@ fn without_marks(labels: &Labels) -> Labels {
 pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
     const ACT: &str = "release the instance";
     core.look(ACT, &key.guest).await?;
-    let Some(seen) = core.known(key).filter(Seen::is_live) else { return Ok(()) };
+    let Some(seen) = core.view.known(key).filter(Seen::is_live) else { return Ok(()) };
     let disks = core.disks(ACT, &key.guest).await?;
     for disk in disks.iter().filter(|disk| identity::incarnation(&disk.labels) == Some(key.incarnation)) {
         let zone = last(&disk.zone);
@@ -102,7 +105,7 @@ pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
     }
     let body = json!({ "labelFingerprint": seen.label_fingerprint, "labels": without_marks(&seen.labels) });
     core.api.changed(ACT, Action::LabelInstance, &seen.zone, &format!("{}/setLabels", seen.path()), Some(body)).await?;
-    core.snapshot().forget(&seen.guest.provider_id);
-    core.touch();
+    core.view.snapshot().forget(&seen.guest.provider_id);
+    core.view.touch();
     Ok(())
 }

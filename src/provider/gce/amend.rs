@@ -39,7 +39,7 @@ pub(super) async fn amend(core: &Core, wish: &GuestWish) -> Result<Amendment> {
             }
             take(core, wish, &seen, step).await.map_err(|error| settling(core, &seen, error))?;
         }
-        core.touch();
+        core.view.touch();
     }
     let message = "the changes are made and not all shown yet";
     Err(ProviderError::new(ErrorKind::Unavailable, ACT, message).with_retry_after(MOVING))

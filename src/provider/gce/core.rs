@@ -2,14 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use async_trait::async_trait;
 use reqwest::Method;
-use tokio::{
-    sync::{Notify, broadcast},
-    time::Instant,
-};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     GceConfig,
@@ -17,6 +16,7 @@ use super::{
     amend,
     catalogue::Catalogue,
     client::{Api, Request},
+    config::Refresh,
     convert::{self, Seen},
     identity, launch,
     operation::{Ended, Following},
@@ -24,32 +24,20 @@ use super::{
     wire::Disk,
 };
 use crate::provider::{
-    Change, ErrorKind, Key, OfferingFact, Power, ProviderError, Result,
+    ErrorKind, Key, OfferingFact, Power, ProviderError, Result,
     rented::{
         aside::Aside,
-        snapshot::{Read, Rented as _, Snapshot},
+        follow::{Pace, Region, View, locked},
+        snapshot::Rented as _,
     },
 };
-
-/// Changes that a slow listener may lag behind before it is told to read everything anew.
-const CHANGES: usize = 1024;
-
-/// How the last read of everything went.
-#[derive(Debug)]
-struct LastRead {
-    began: Instant,
-    failed: Option<ProviderError>,
-}
 
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) config: GceConfig,
     pub(super) api: Api,
-    pub(super) changes: broadcast::Sender<Change>,
-    /// Wakes the poller: something was written.
-    pub(super) nudge: Notify,
-    snapshot: Mutex<Snapshot<Seen>>,
-    touched: Mutex<Option<Instant>>,
+    /// What is known.
+    pub(super) view: View<Seen>,
     /// Sizes of images in GB, by path.
     images: Mutex<HashMap<String, u64>>,
     aside: Mutex<Aside>,
@@ -59,91 +47,26 @@ pub(super) struct Core {
     following: Mutex<BTreeMap<String, Following>>,
     permissions: Mutex<Permissions>,
     catalogue: tokio::sync::Mutex<Catalogue>,
-    reading: tokio::sync::Mutex<Option<LastRead>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these guard is replaced whole, so a panic elsewhere cannot have left it half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {
     pub(super) fn new(config: GceConfig) -> Result<Self> {
         Ok(Self {
             api: Api::new(&config)?,
-            changes: broadcast::channel(CHANGES).0,
-            nudge: Notify::new(),
-            snapshot: Mutex::new(Snapshot::new(config.settling)),
-            touched: Mutex::default(),
+            view: View::new(config.settling),
             images: Mutex::default(),
             aside: Mutex::default(),
             attempts: Mutex::default(),
             following: Mutex::default(),
             permissions: Mutex::default(),
             catalogue: tokio::sync::Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
             config,
         })
-    }
-
-    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot<Seen>> {
-        locked(&self.snapshot)
-    }
-
-    /// When we last wrote, or last saw a change.
-    pub(super) fn touched(&self) -> Option<Instant> {
-        *locked(&self.touched)
-    }
-
-    /// The next reads should come quickly.
-    pub(super) fn touch(&self) {
-        *locked(&self.touched) = Some(Instant::now());
-        self.nudge.notify_one();
-    }
-
-    /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.
-    pub(super) async fn refresh(&self, act: &str) -> Result<()> {
-        let asked = Instant::now();
-        let mut last = self.reading.lock().await;
-        if let Some(LastRead { failed, .. }) = last.as_ref().filter(|last| last.began > asked) {
-            return failed.as_ref().map_or(Ok(()), |error| Err(again(act, error)));
-        }
-        let began = Instant::now();
-        let result = self.read(act, began, None).await;
-        let failed = result.as_ref().err().map(|error| again(act, error));
-        *last = Some(LastRead { began, failed });
-        result
-    }
-
-    /// Reads everything of one guest. Afterwards the snapshot knows at least what Google showed.
-    pub(super) async fn look(&self, act: &str, guest: &str) -> Result<()> {
-        self.read(act, Instant::now(), Some(guest)).await
-    }
-
-    async fn read(&self, act: &str, began: Instant, guest: Option<&str>) -> Result<()> {
-        let owner = &self.config.owner;
-        let filter = identity::filter(owner, guest);
-        let instances = self.api.instances(act, &filter, self.config.region()).await?;
-        let seen = instances.iter().filter_map(|instance| convert::ours(owner, instance)).collect();
-        let read = Read { began, guest: guest.map(str::to_owned), seen };
-        let changed = self.snapshot().merge(read, Instant::now());
-        if !changed.is_empty() {
-            self.touch();
-        }
-        self.tell(changed);
-        Ok(())
     }
 
     /// All disks that carry the guest's labels.
     pub(super) async fn disks(&self, act: &str, guest: &str) -> Result<Vec<Disk>> {
         self.api.disks(act, &identity::filter(&self.config.owner, Some(guest)), self.config.region()).await
-    }
-
-    /// Passes changes on. Nobody listening is no failure.
-    pub(super) fn tell(&self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            let _ = self.changes.send(change);
-        }
     }
 
     /// What is known of the permissions.
@@ -173,21 +96,10 @@ impl Core {
     /// The guest's VM for an operation that needs one.
     pub(super) async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
         self.look(act, &key.guest).await?;
-        match self.known(key).filter(Seen::is_live) {
+        match self.view.known(key).filter(Seen::is_live) {
             Some(seen) => Ok(seen),
             None => Err(ProviderError::new(ErrorKind::NotFound, act, "the guest has no instance")),
         }
-    }
-
-    /// What is known of the guest's VM.
-    pub(super) fn known(&self, key: &Key) -> Option<Seen> {
-        self.snapshot().find(key)
-    }
-
-    /// Notes what a write answered.
-    pub(super) fn wrote(&self, seen: Seen) {
-        self.snapshot().write(seen, Instant::now());
-        self.touch();
     }
 
     /// How large an image is, in GB. What a path leads to may change; that its size does is not worth a read each time.
@@ -235,13 +147,13 @@ impl Core {
         let following = Following { zone: seen.zone.clone(), name: operation, removes };
         locked(&self.following).insert(seen.guest.provider_id.clone(), following);
         // Not as something written, which would be kept through reads that lack it: it is to go.
-        let changed = self.snapshot().revise(|known| {
+        let changed = self.view.snapshot().revise(|known| {
             if known.guest.provider_id == seen.guest.provider_id {
                 *known = known.with_power(power);
             }
         });
-        self.tell(changed);
-        self.touch();
+        self.view.tell(changed);
+        self.view.touch();
     }
 
     /// The stop or removal of an instance that this process began and that goes on. Its error is told once.
@@ -254,7 +166,7 @@ impl Core {
             Ended::Well => {
                 forget();
                 if following.removes {
-                    self.snapshot().forget(provider_id);
+                    self.view.snapshot().forget(provider_id);
                 }
                 Ok(None)
             }
@@ -287,7 +199,7 @@ impl Core {
     /// Deletes live instances beyond the first of one key. There is one only where a request whose answer was lost turned up
     /// after another in another zone: it costs money and does the guest's work twice.
     pub(super) async fn retire_surplus(&self) {
-        let surplus = self.snapshot().surplus();
+        let surplus = self.view.snapshot().surplus();
         for seen in &surplus {
             let (guest, id) = (&seen.guest.key, &seen.guest.provider_id);
             tracing::warn!(%guest, instance = %id, "a guest has a second instance: the younger is deleted");
@@ -298,10 +210,33 @@ impl Core {
     }
 }
 
-/// The same failure for another caller.
-fn again(act: &str, error: &ProviderError) -> ProviderError {
-    let mut copy = ProviderError::new(error.kind, act, error.message.clone());
-    copy.code.clone_from(&error.code);
-    copy.retry_after = error.retry_after;
-    copy
+#[async_trait]
+impl Region for Core {
+    type Seen = Seen;
+
+    const NAME: &'static str = "Compute Engine";
+
+    fn view(&self) -> &View<Seen> {
+        &self.view
+    }
+
+    fn pace(&self) -> Pace {
+        let Refresh { quick, moving, slow, lively } = self.config.refresh;
+        Pace { quick, moving, slow, lively }
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.api.closed
+    }
+
+    async fn read(&self, act: &str, guest: Option<&str>) -> Result<Vec<Seen>> {
+        let owner = &self.config.owner;
+        let filter = identity::filter(owner, guest);
+        let instances = self.api.instances(act, &filter, self.config.region()).await?;
+        Ok(instances.iter().filter_map(|instance| convert::ours(owner, instance)).collect())
+    }
+
+    async fn tidy(&self) {
+        self.retire_surplus().await;
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::provider::{
     Change, ErrorKind, GuestWish, ObservedGuest, ProviderError, Result,
-    rented::{aside::Offering, snapshot::Launch},
+    rented::{aside::Offering, follow::Region as _, snapshot::Launch},
 };
 
 const ACT: &str = "make the instance";
@@ -35,7 +35,7 @@ const LATELY: Duration = Duration::from_mins(3);
 /// Makes the guest's instance, or answers the one that is there.
 pub(super) async fn create(core: &Core, wish: &GuestWish) -> Result<ObservedGuest> {
     core.look(ACT, &wish.key.guest).await?;
-    if let Some(seen) = core.known(&wish.key) {
+    if let Some(seen) = core.view.known(&wish.key) {
         core.retire_surplus().await;
         return Ok(seen.guest);
     }
@@ -69,23 +69,23 @@ async fn insert(core: &Core, wish: &GuestWish, zone: &str, image_size: u64) -> R
     let body = launch::request(&core.config, wish, zone, image_size)?;
     let (guest, content) = (&wish.key.guest, launch::content(&body));
     let launched = Launch { token: format!("{zone}/{content}"), sent: Instant::now() };
-    if core.snapshot().is_launched_otherwise(guest, &launched.token, launched.sent) {
+    if core.view.snapshot().is_launched_otherwise(guest, &launched.token, launched.sent) {
         let message = "another request for this guest was not answered and its instance may still turn up";
         return Err(ProviderError::new(ErrorKind::UnknownOutcome, ACT, message));
     }
-    let before = core.snapshot().launching(guest, launched);
+    let before = core.view.snapshot().launching(guest, launched);
     let result = attempts(core, wish, zone, &content, &body).await;
-    core.touch();
+    core.view.touch();
     match result {
         Ok(guest) => {
             if core.aside().launched(&offering(wish, zone)) {
-                core.tell([Change::Pool]);
+                core.view.tell([Change::Pool]);
             }
             Ok(guest)
         }
         Err(error) if error.kind == ErrorKind::UnknownOutcome => after_silence(core, wish, error).await,
         Err(error) => {
-            core.snapshot().refused(guest, before);
+            core.view.snapshot().refused(guest, before);
             put_aside(core, wish, zone, &error);
             Err(error)
         }
@@ -149,8 +149,8 @@ async fn made(
         error.kind = ErrorKind::UnknownOutcome;
         error
     })?;
-    if let Some(seen) = core.known(&wish.key) {
-        core.wrote(seen.clone());
+    if let Some(seen) = core.view.known(&wish.key) {
+        core.view.wrote(seen.clone());
         return Ok(seen.guest);
     }
     let name = identity::instance_name(&core.config.owner, &wish.key);
@@ -167,7 +167,7 @@ async fn made(
             (instance.name, instance.zone, instance.status) = (name, zone.to_owned(), "RUNNING".to_owned());
             instance.creation_timestamp = Timestamp::now().to_string();
             let seen = convert::seen(wish.key.clone(), &instance);
-            core.wrote(seen.clone());
+            core.view.wrote(seen.clone());
             Ok(seen.guest)
         }
     }
@@ -181,7 +181,7 @@ async fn taken(core: &Core, wish: &GuestWish, zone: &str, error: ProviderError) 
         ProviderError::new(ErrorKind::UnknownOutcome, ACT, message)
     })?;
     if let Some(seen) = convert::ours(&core.config.owner, &instance) {
-        core.wrote(seen.clone());
+        core.view.wrote(seen.clone());
         return Ok(seen.guest);
     }
     let message = format!(
@@ -197,7 +197,7 @@ async fn after_silence(core: &Core, wish: &GuestWish, error: ProviderError) -> R
         sleep(core.config.settling.mul_f64(part)).await;
         // A failed look tells nothing: the outcome stays unknown.
         if core.look(ACT, &wish.key.guest).await.is_ok()
-            && let Some(seen) = core.known(&wish.key)
+            && let Some(seen) = core.view.known(&wish.key)
         {
             return Ok(seen.guest);
         }
@@ -215,6 +215,6 @@ pub(super) fn put_aside(core: &Core, wish: &GuestWish, zone: &str, error: &Provi
     if error.kind == ErrorKind::Capacity {
         core.aside().refused(&offering(wish, zone), error.code.as_deref().unwrap_or_default(), Instant::now());
         // The pool's status must say so before the guest is placed anew.
-        core.tell([Change::Pool]);
+        core.view.tell([Change::Pool]);
     }
 }

@@ -1,25 +1,19 @@
 //! The operations of [`Provider`] on Compute Engine.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
-use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use futures::stream::BoxStream;
+use tokio::time::Instant;
 
 use super::{
     GceConfig, action::Action, adopt, amend, client::Request, convert::Seen, core::Core, create, operation::Ended,
-    permissions, poller, removal,
+    permissions, removal,
 };
 use crate::provider::{
     Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, ObservedGuest, OfferingAside, Power,
     Provider, ProviderError, Result, StopMode,
+    rented::follow::{self, Region as _},
 };
 
 /// The version of the API.
@@ -32,7 +26,6 @@ pub(super) const MOVING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct GceProvider {
     core: Arc<Core>,
-    following: Once,
 }
 
 impl GceProvider {
@@ -50,26 +43,13 @@ impl GceProvider {
         if config.endpoint.as_ref().is_some_and(|url| !is_safe(url)) {
             return refuse("the endpoint is neither an https URL nor an http URL of this machine's loopback");
         }
-        Ok(Arc::new(Self { core: Arc::new(Core::new(config)?), following: Once::new() }))
+        Ok(Arc::new(Self { core: Arc::new(Core::new(config)?) }))
     }
 
     /// How often each method of the API was called so far.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<Action, u64> {
         self.core.api.calls.counts()
-    }
-
-    /// Starts reading in the background. Only who asks for what was last seen needs it.
-    fn follow(&self) {
-        self.following.call_once(|| {
-            tokio::spawn(poller::run(Arc::clone(&self.core)));
-        });
-    }
-
-    /// Whether what was last read is recent enough to answer from.
-    fn is_fresh(&self) -> bool {
-        let oldest = self.core.config.refresh.slow * 4;
-        self.core.snapshot().read_at().is_some_and(|read| read.elapsed() < oldest)
     }
 
     /// Begins a change of state, and answers the instance on its way to it.
@@ -102,7 +82,7 @@ fn is_safe(url: &reqwest::Url) -> bool {
 /// `NotFound` for an instance that we have just made means that Google's parts do not all know it yet.
 pub(super) fn settling(core: &Core, seen: &Seen, error: ProviderError) -> ProviderError {
     let id = &seen.guest.provider_id;
-    if error.kind == ErrorKind::NotFound && core.snapshot().is_settling(id, Instant::now()) {
+    if error.kind == ErrorKind::NotFound && core.view.snapshot().is_settling(id, Instant::now()) {
         let message = format!("instance {id} is so new that Google does not know it everywhere yet");
         return ProviderError::new(ErrorKind::Unavailable, error.act, message).with_retry_after(MOVING);
     }
@@ -131,27 +111,11 @@ impl Provider for GceProvider {
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
-        if freshness == Freshness::Cached {
-            self.follow();
-        }
-        if freshness == Freshness::Live || !self.is_fresh() {
-            self.core.refresh("list the instances").await?;
-        }
-        Ok(self.core.snapshot().list())
+        follow::list(&self.core, freshness).await
     }
 
     async fn find(&self, key: &Key, freshness: Freshness) -> Result<Option<ObservedGuest>> {
-        const ACT: &str = "find the instance";
-        match freshness {
-            Freshness::Live => self.core.look(ACT, &key.guest).await?,
-            Freshness::Cached => {
-                self.follow();
-                if !self.is_fresh() {
-                    self.core.refresh(ACT).await?;
-                }
-            }
-        }
-        Ok(self.core.known(key).map(|seen| seen.guest))
+        follow::find(&self.core, key, freshness).await
     }
 
     async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest> {
@@ -170,11 +134,11 @@ impl Provider for GceProvider {
         let api = &self.core.api;
         let sent = api.change(ACT, action, &format!("{}/{verb}", seen.path()), None).await;
         let operation = sent.map_err(|error| settling(&self.core, &seen, error))?;
-        self.core.wrote(seen.with_power(Power::Starting));
+        self.core.view.wrote(seen.with_power(Power::Starting));
         // A zone may have no room for what was stopped in it. That is told by the operation, and not before its end.
         match api.follow(ACT, &seen.zone, &operation).await {
             Ended::Failed(error) => {
-                self.core.wrote(seen.clone());
+                self.core.view.wrote(seen.clone());
                 create::put_aside(&self.core, wish, &seen.zone, &error);
                 Err(error)
             }
@@ -184,7 +148,7 @@ impl Provider for GceProvider {
             }
             Ended::Well | Ended::NotYet => {
                 self.core.look(ACT, &wish.key.guest).await?;
-                Ok(self.core.known(&wish.key).unwrap_or(seen).guest)
+                Ok(self.core.view.known(&wish.key).unwrap_or(seen).guest)
             }
         }
     }
@@ -244,16 +208,7 @@ impl Provider for GceProvider {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        self.follow();
-        let (heard, closed) = (self.core.changes.subscribe(), self.core.api.closed.clone());
-        let next = |mut heard: tokio::sync::broadcast::Receiver<Change>| async move {
-            match heard.recv().await {
-                Ok(change) => Some((change, heard)),
-                Err(RecvError::Lagged(_)) => Some((Change::Everything, heard)),
-                Err(RecvError::Closed) => None,
-            }
-        };
-        stream::unfold(heard, next).take_until(closed.cancelled_owned()).boxed()
+        follow::changes(&self.core)
     }
 
     fn settling_time(&self) -> Duration {

@@ -23,7 +23,6 @@ mod identity;
 mod launch;
 mod operation;
 mod permissions;
-mod poller;
 mod prices;
 mod reads;
 mod removal;

@@ -41,7 +41,7 @@ impl Permissions {
 
 /// What is missing, as it was found within the last hour. Nothing is known before there is an instance.
 pub(super) async fn missing_now(core: &Core) -> Vec<Missing> {
-    let example = core.snapshot().all().find(|seen| seen.is_live() && !seen.guest.busy).cloned();
+    let example = core.view.snapshot().all().find(|seen| seen.is_live() && !seen.guest.busy).cloned();
     if let Some(seen) = example.filter(|_| core.permissions().is_due(Instant::now())) {
         // An answer that fails says nothing about permissions.
         if let Ok(permitted) = ask(core, &seen).await {

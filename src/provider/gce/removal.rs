@@ -12,7 +12,10 @@ use super::{
     identity,
     wire::{Disk, last},
 };
-use crate::provider::{Deletion, ErrorKind, Key, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    Deletion, ErrorKind, Key, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 const ACT: &str = "remove the instance";
 
@@ -20,7 +23,7 @@ const ACT: &str = "remove the instance";
 pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
     core.look(ACT, &key.guest).await?;
     let earlier = |seen: &&Seen| seen.guest.key.incarnation <= key.incarnation;
-    let all: Vec<Seen> = core.snapshot().of_guest(&key.guest).filter(earlier).cloned().collect();
+    let all: Vec<Seen> = core.view.snapshot().of_guest(&key.guest).filter(earlier).cloned().collect();
     for seen in &all {
         let under_way = core.standing(ACT, &seen.guest.provider_id).await?;
         // Asked anew it would begin anew, and how the first one ends would be lost.
@@ -28,7 +31,7 @@ pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
             remove(core, seen).await?;
         }
     }
-    if !all.is_empty() || core.snapshot().may_turn_up(&key.guest, Instant::now()) {
+    if !all.is_empty() || core.view.snapshot().may_turn_up(&key.guest, Instant::now()) {
         return Ok(Deletion::InProgress);
     }
     let deletion = disks(core, key).await?;
@@ -42,7 +45,7 @@ async fn remove(core: &Core, seen: &Seen) -> Result<()> {
     match core.delete(ACT, seen).await {
         // Too new to be known everywhere, or gone in this moment. The next look tells.
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let mut snapshot = core.snapshot();
+            let mut snapshot = core.view.snapshot();
             if !snapshot.is_settling(&seen.guest.provider_id, Instant::now()) {
                 snapshot.forget(&seen.guest.provider_id);
             }
