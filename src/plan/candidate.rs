@@ -25,7 +25,7 @@ pub(super) struct Key {
     /// Paid capacity comes after one's own also where it is free of charge.
     pub lane: Lane,
     /// By objective. Cost: running cost, wishes, leftover. Performance: wishes, load, running cost. Density: wishes, what
-    /// guests of the usual shape lose, how long the host has been occupied.
+    /// guests of the usual shape lose, how much memory is free and how long the host has been occupied.
     pub terms: [i64; 3],
 }
 
@@ -62,7 +62,8 @@ pub(super) struct Ask {
 #[derive(Clone, Copy, Default)]
 struct Fit {
     leftover: i64,
-    occupied: i64,
+    /// Among hosts that are as good for others: only counted where it matters.
+    order: i64,
     /// What guests of the usual shape lose; only counted where it matters.
     lost: i64,
     /// Free memory around it, where others will have to find room near to it.
@@ -230,7 +231,7 @@ impl Ledger<'_, '_> {
             if let Some(broken) = broken {
                 let fit = Fit {
                     leftover: self.leftover(host, choice.memory, &class.need),
-                    occupied: self.occupied(host),
+                    order: if dense { self.order(host) } else { 0 },
                     lost: loss.as_ref().map_or(0, |loss| self.lost(host, loss)),
                     beside: room.beside.as_ref().map(|(topology, free)| {
                         let domain = self.model.domains[*topology as usize].of_host[host as usize];
@@ -373,13 +374,13 @@ fn candidate(class: &Class<'_>, choice: &Choice, place: Place, price: Option<i64
         Lane::Owned => (0, weighed(price_or_zero)),
         Lane::Included => (0, 0),
     };
-    let Fit { leftover, occupied, lost, beside } = fit;
+    let Fit { leftover, order, lost, beside } = fit;
     let roomy = beside.map_or(leftover, |free| -free);
     let terms = match class.guest.policy.objective {
         Objective::Cost => [running, wishes, roomy],
         Objective::Performance => [wishes, beside.map_or(-leftover, |free| -free), running],
-        Objective::Density if beside.is_some() => [wishes, roomy, occupied],
-        Objective::Density => [wishes, lost, occupied],
+        Objective::Density if beside.is_some() => [wishes, roomy, order],
+        Objective::Density => [wishes, lost, order],
     };
     let key = Key { unpriced: price.is_none(), paid, lane: place.lane, terms };
     Candidate { key, place, wishes, running: price_or_zero, leftover }

@@ -23,7 +23,13 @@ const MOST_GUESTS: usize = 64;
 /// How much room, in thousandths of the occupied hosts, is left for guests to come.
 const KEPT_FREE: i64 = 13;
 /// How many guests may be moved on to make room for one.
-const MOVED_ON: usize = 5;
+const MOVED_ON: usize = 4;
+/// For how many seconds a host must stay free for each move, where as many moves are left as there are hosts.
+const SECONDS: i64 = 100;
+/// Guests that have just come may be followed by more: count five minutes for that.
+const GRACE: i64 = 300;
+/// More moves for each host than this make no difference.
+const LAVISH: i64 = 64;
 /// How many hosts are tried for that.
 const TRIED_HOSTS: usize = 8;
 /// How many hosts of a pool may turn out not to be emptied before the others are left alone too.
@@ -39,6 +45,7 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usi
     let mut failures = vec![0; ledger.pools.len()];
     let mut roomy: Vec<Option<bool>> = vec![None; ledger.pools.len()];
     let hosts = 0..index(ledger.residents.len());
+    let prices: Vec<Price> = (0..ledger.pools.len()).map(|pool| Price::new(ledger, pool, now, budget)).collect();
     let mut queue: BinaryHeap<(i64, Reverse<u32>)> =
         hosts.filter_map(|host| worth(ledger, host, now, &moved).map(|worth| (worth, Reverse(host)))).collect();
     while let Some((then, Reverse(host))) = queue.pop().filter(|_| budget > 0) {
@@ -52,6 +59,9 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usi
             queue.push((worth, Reverse(host)));
             continue;
         }
+        if !prices[pool].is_paid_by(ledger.residents[host as usize].len()) {
+            continue;
+        }
         match empty(ledger, host, budget, &moved) {
             Some(emptied) => {
                 budget -= emptied.len();
@@ -63,6 +73,40 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usi
         }
     }
     changes
+}
+
+/// What a move must bring. How long a freed host stays free is not known; a pool in which hosts were begun a moment ago
+/// will begin another soon, one where the last was begun hours ago has more than it needs for hours. A move is worth the
+/// more the fewer of them are left for each host.
+struct Price {
+    /// Seconds since a host was last begun.
+    since: i64,
+    budget: i64,
+    occupied: i64,
+}
+
+impl Price {
+    fn new(ledger: &Ledger<'_, '_>, pool: usize, now: i64, budget: usize) -> Self {
+        let hosts = ledger.model.pools[pool].hosts.clone();
+        let occupied = hosts.filter(|host| !ledger.residents[*host as usize].is_empty());
+        let (since, occupied) = occupied.fold((i64::MAX, 0), |(since, count), host| {
+            (since.min(oldest(ledger, &ledger.residents[host as usize], now)), count + 1)
+        });
+        Self { since, occupied, budget: i64::try_from(budget).unwrap_or(i64::MAX).min(occupied * LAVISH) }
+    }
+
+    /// Whether so many moves are worth a host.
+    fn is_paid_by(&self, moves: usize) -> bool {
+        let seconds = self.since.clamp(0, 24 * 3600) + GRACE;
+        let moves = i64::try_from(moves).unwrap_or(i64::MAX >> 32).saturating_mul(SECONDS);
+        // Seconds for each move against the root of the hosts for each move that is left.
+        (seconds * seconds).saturating_mul(self.budget) >= moves.saturating_mul(moves).saturating_mul(self.occupied)
+    }
+}
+
+fn oldest(ledger: &Ledger<'_, '_>, guests: &[u32], now: i64) -> i64 {
+    let age = |guest: &u32| now.saturating_sub(ledger.model.guest(*guest).created_at.as_second());
+    guests.iter().map(age).max().unwrap_or(0)
 }
 
 /// Whether the occupied hosts of a pool have more room than guests to come will soon take.
@@ -89,18 +133,15 @@ fn may_go(ledger: &Ledger<'_, '_>, guest: u32, moved: &HashSet<u32>) -> bool {
 /// What it is worth to empty a host; `None` where it cannot or should not be. The fewer guests must move the better, and
 /// the longer they have lived: those will stay, while young ones often leave by themselves.
 fn worth(ledger: &Ledger<'_, '_>, host: u32, now: i64, moved: &HashSet<u32>) -> Option<i64> {
-    /// Guests that have just come may be followed by more: count half an hour for that.
-    const GRACE: i64 = 1800;
     /// Who has stayed for so long stays.
     const SETTLED: i64 = 4 * 3600;
     let guests = &ledger.residents[host as usize];
     if guests.is_empty() || guests.len() > MOST_GUESTS || !guests.iter().all(|g| may_go(ledger, *g, moved)) {
         return None;
     }
-    let age = |guest: &u32| now.saturating_sub(ledger.model.guest(*guest).created_at.as_second());
-    let oldest = guests.iter().map(age).max().unwrap_or(0).clamp(0, SETTLED);
+    let oldest = oldest(ledger, guests, now).clamp(0, SETTLED);
     let count = i64::try_from(guests.len()).unwrap_or(i64::MAX);
-    Some((oldest + GRACE) * (1 << 24) / (count * count * count))
+    Some((oldest + GRACE) * (1 << 32) / (count * count * count * count))
 }
 
 /// Moves that are entered into the ledger, and can be taken back.
@@ -120,6 +161,12 @@ fn empty(ledger: &mut Ledger<'_, '_>, host: u32, budget: usize, moved: &HashSet<
             ledger.set_occupied(host, since);
             return None;
         }
+    }
+    if trail.len() > budget {
+        // The last guest needed more moves than were left.
+        take_back(ledger, &mut trail, 0);
+        ledger.set_occupied(host, since);
+        return None;
     }
     Some(trail.into_iter().map(|(guest, from, to)| Change { guest, from, to, cause: Cause::Density }).collect())
 }
@@ -214,4 +261,65 @@ fn in_the_way(
         who.push(next.2);
     }
     (!who.is_empty()).then_some((total, who))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{inventory::World, model::Model};
+
+    #[test]
+    fn a_move_pays_by_how_long_ago_a_host_was_begun_and_by_how_many_are_left() {
+        for (since, budget, occupied, moves, is_paid) in [
+            (9_700, 100, 100, 100, true),
+            (9_699, 100, 100, 100, false),
+            (19_700, 25, 100, 100, true),
+            (19_699, 25, 100, 100, false),
+            (0, 100, 100, 3, true),
+            (0, 100, 100, 4, false),
+            (0, 100, 1, 30, true),
+            (i64::MAX, 1, 1_000_000, 0, true),
+            (-5, 1, 1, 4, false),
+        ] {
+            let price = Price { since, budget, occupied };
+            assert_eq!(price.is_paid_by(moves), is_paid, "{since} s, {budget} moves, {occupied} hosts, {moves} moves");
+        }
+    }
+
+    /// Three hosts with room for four guests of one vCPU.
+    fn world() -> World {
+        let guest = |name: &str, host: &str, vcpus: u32| {
+            format!(
+                "
+  - {{ uid: {name}, namespace: shop, name: {name}, workload: {name}, createdAt: 2026-11-20T08:00:00Z,
+      size: {{ vcpus: {vcpus}, memory: {vcpus}Gi }}, policy: {{ objective: Density }}, bound: {{ pool: hall, host: {host} }} }}"
+            )
+        };
+        let guests =
+            [guest("moved", "a", 2), guest("large", "b", 2), guest("small", "b", 1), guest("beside", "c", 3)].concat();
+        let host = |name: &str| format!("{{ name: {name}, memory: 64Gi, vcpus: 4 }}");
+        let hosts = ["a", "b", "c"].map(host).join(", ");
+        let text = format!(
+            "
+now: 2026-11-23T09:00:00Z
+currency: EUR
+pools:
+  - {{ name: hall, capacity: {{ hosts: {{ hosts: [{hosts}] }} }} }}
+guests:{guests}
+"
+        );
+        serde_saphyr::from_str(&text).unwrap()
+    }
+
+    /// No host is emptied with one move: the guest to come fits only where another one moves on.
+    #[test]
+    fn no_more_moves_are_made_than_are_allowed() {
+        let world = world();
+        let now = world.now.as_second();
+        let model = Model::new(&world);
+        for (allowed, made) in [(0, 0), (1, 0), (2, 2), (9, 2)] {
+            let changes = empty_hosts(&mut Ledger::new(&model), now, allowed);
+            assert_eq!(changes.len(), made, "{allowed} allowed");
+        }
+    }
 }

@@ -166,8 +166,8 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let names = match class.guest.policy.objective {
             Objective::Cost => ["running cost with wishes", "wishes", "left over"],
             Objective::Performance => ["wishes", "left over", "running cost"],
-            Objective::Density if class.near.is_empty() => ["wishes", "room for others", "occupied later"],
-            Objective::Density => ["wishes", "left over", "occupied later"],
+            Objective::Density if class.near.is_empty() => ["wishes", "room for others", "emptier"],
+            Objective::Density => ["wishes", "left over", "emptier"],
         };
         let at = (0..3).find(|t| best.key.terms[*t] != next.key.terms[*t]);
         let Some(at) = at else { return Term { name: "order", value: "equal; the first in order".into() } };
@@ -176,7 +176,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
             "running cost" | "running cost with wishes" => money(by),
             "wishes" => format!("{by} %"),
             "room for others" => "it takes more room from guests of the usual shape, or begins an empty host".into(),
-            "occupied later" => "a host that was occupied later, or is empty".into(),
+            "emptier" => "a host with more memory left, or occupied later, or empty".into(),
             "left over" if !class.near.is_empty() => "room beside it, or a looser fit".into(),
             _ => permille(by),
         };

@@ -309,6 +309,19 @@ impl<'m, 'w> Ledger<'m, 'w> {
         self.occupied[host as usize]
     }
 
+    /// Which of several hosts to fill first: those with little memory left, so that what is left elsewhere stays together
+    /// for guests with much of it, and of those the ones that were occupied first.
+    pub(super) fn order(&self, host: u32) -> i64 {
+        const FIRST: u32 = 30;
+        let h = host as usize;
+        if self.occupied[h] == i64::MAX {
+            return i64::MAX;
+        }
+        let free = (self.free_memory[h] >> 20).saturating_mul(self.model.hosts[h].weight[0]);
+        // Eighths of the host's memory: its weight makes 2^30 of the whole.
+        ((free >> 27) << FIRST).saturating_add(self.occupied[h])
+    }
+
     /// Says when a host was occupied: for one that was emptied in vain.
     pub(super) fn set_occupied(&mut self, host: u32, number: i64) {
         self.occupied[host as usize] = number;

@@ -312,8 +312,8 @@ pub enum Objective {
     Cost,
     /// The least loaded host.
     Performance,
-    /// The fewest hosts: where it takes the least room from guests of the usual shape, then the host that has been
-    /// occupied longest. Young hosts get a chance to empty.
+    /// The fewest hosts: where it takes the least room from guests of the usual shape, then the host with the
+    /// least memory left, then the one that has been occupied longest. Young hosts get a chance to empty.
     Density,
 }
 
