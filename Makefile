@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos soak chaos-selftest model mutations fuzz bench-ec2 without-ec2 test-openstack bench-scale bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test chaos soak chaos-selftest model mutations fuzz bench-ec2 without-ec2 test-openstack bench-scale test-guests bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ chaos: ## Kill the operator at its calls and break its networks; SEEDS=200 for m
 
 soak: ## Make, change and remove N=200 guests on a failing Xen pool, with SEEDS=20 (or 7-9), and compare pool and API server
 	@scripts/soak.sh
+
+test-guests: ## Have N=1000 guests bound, and see what a changed price, a cordon and a new pool write and move
+	@scripts/test-guests.sh
 
 bench-xapi: ## Follow a Xen pool of 64 hosts and 2,000 VMs with an optimised driver; fails where it is too slow
 	@scripts/bench-xapi.sh

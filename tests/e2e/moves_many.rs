@@ -9,13 +9,30 @@ use serde_json::{Value, json};
 
 use crate::stack::Stack;
 
+/// How many guests unless `INNKEEPER_E2E_GUESTS` says: what two busy cores and an unoptimised operator make in a minute.
+const USUAL: usize = 60;
+/// What the usual number may take.
 const BOUND: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(30);
 
-/// How many guests: what two busy cores and an unoptimised operator can make in time. `INNKEEPER_E2E_GUESTS=1000` asks for
-/// more.
 fn number() -> usize {
-    std::env::var("INNKEEPER_E2E_GUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("INNKEEPER_E2E_GUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(USUAL)
+}
+
+/// A deadline for so many guests.
+fn scaled(usual: Duration, guests: usize) -> Duration {
+    usual * u32::try_from(guests.div_ceil(USUAL)).unwrap_or(u32::MAX).max(1)
+}
+
+/// Looks at all guests until what is wanted is so. A look takes the processors from those who are looked at, the more
+/// the more guests there are: so there is a pause after each.
+fn until(stack: &Stack, what: &str, within: Duration, mut wanted: impl FnMut(&Overview) -> bool) {
+    stack.until(what, scaled(within, number()), || {
+        let all = overview(stack);
+        let so = wanted(&all);
+        std::thread::park_timeout(Duration::from_millis(all.len().try_into().unwrap_or(1000)));
+        so.then_some(())
+    });
 }
 
 /// What matters of a guest.
@@ -92,7 +109,7 @@ fn patch(stack: &Stack, patch: &Value) {
 /// Waits until nobody writes guests any more: two looks two seconds apart see the same.
 fn settled(stack: &Stack) -> Overview {
     let mut last = overview(stack);
-    stack.until("nothing is written any more", SOON, || {
+    stack.until("nothing is written any more", scaled(SOON, number()), || {
         std::thread::park_timeout(Duration::from_secs(2));
         let now = overview(stack);
         let same = now == last;
@@ -113,22 +130,16 @@ fn many_guests_are_bound_and_decisions_follow_without_churn() {
         workload(&stack, &format!("w{part}"), guests / 10, &json!({ "policy": "Never" }));
     }
     let at_home = |row: &Row| row.place.starts_with("xen-london/");
-    stack.until("all are bound", BOUND, || {
-        (overview(&stack).values().filter(|row| at_home(row)).count() == guests).then_some(())
-    });
+    until(&stack, "all are bound", BOUND, |all| all.values().filter(|row| at_home(row)).count() == guests);
     let bound = began.elapsed().as_secs_f64();
-    stack.until("all run", BOUND, || {
-        (overview(&stack).values().filter(|row| row.phase == "Running").count() == guests).then_some(())
-    });
+    until(&stack, "all run", BOUND, |all| all.values().filter(|row| row.phase == "Running").count() == guests);
     println!("{guests} guests: bound in {bound:.1} s, running after {:.1} s", began.elapsed().as_secs_f64());
     let before = settled(&stack);
 
     // A price is followed: each guest is written once.
     let began = Instant::now();
     patch(&stack, &json!({ "spec": { "pricing": { "owned": { "monthlyRunningCost": "2000" } } } }));
-    stack.until("the price is followed", SOON, || {
-        overview(&stack).iter().all(|(name, row)| before[name].cost != row.cost).then_some(())
-    });
+    until(&stack, "the price is followed", SOON, |all| all.iter().all(|(name, row)| before[name].cost != row.cost));
     let followed = began.elapsed().as_secs_f64();
     let after = settled(&stack);
     let (written, moved) = since(&before, &after);
@@ -142,13 +153,11 @@ fn many_guests_are_bound_and_decisions_follow_without_churn() {
         let of = overview.iter().filter(|(name, _)| name.starts_with("late-"));
         of.map(|(_, row)| row.place.clone()).collect::<Vec<_>>()
     };
-    stack.until("the late ones wait", SOON, || (late(&overview(&stack)) == vec!["/"; 5]).then_some(()));
+    until(&stack, "the late ones wait", SOON, |all| late(all) == vec!["/"; 5]);
     let cordoned = settled(&stack);
     let began = Instant::now();
     stack.apply(&stack.example("02-ec2-ireland"));
-    stack.until("the late ones are placed", SOON, || {
-        late(&overview(&stack)).iter().all(|place| place == "ec2-ireland/").then_some(())
-    });
+    until(&stack, "the late ones are placed", SOON, |all| late(all).iter().all(|place| place == "ec2-ireland/"));
     let placed = began.elapsed().as_secs_f64();
     let (by_cordon, by_pool) = (since(&after, &cordoned), since(&cordoned, &settled(&stack)));
     println!("a cordon: {} of {guests} guests written, {} moved", by_cordon.0, by_cordon.1);
