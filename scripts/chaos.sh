@@ -5,6 +5,8 @@
 "$ROOT/scripts/setup.sh"
 export INNKEEPER_CACHE=$CACHE PATH=$BIN:$PATH
 export CHAOS_STRIDE=${CHAOS_STRIDE:-14} CHAOS_SEEDS=${SEEDS:-3}
+# One scenario sets the operator's clock; it is left out where the library cannot be had.
+(ensure faketime faketime "to set the operator's clock") || true
 cd "$ROOT"
 # The simulators stand beside the operator; --workspace keeps the dependencies' features as the tests have them.
 "$ROOT/scripts/build.sh" >/dev/null

@@ -36,6 +36,7 @@ pub struct OpenstackSpec {
     #[schemars(length(min = 1, max = 255))]
     pub key_pair: Option<String>,
     /// Id of the server group that all guests are made in, such as one with the policy `soft-anti-affinity`. Left out: none.
+    /// A creation that is not answered is then waited for ten minutes, as nothing else can keep it from coming true late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub server_group: Option<String>,

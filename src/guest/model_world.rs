@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     api::{Guest, guest::Binding},
+    pool::orphans,
     provider::{Deletion, ErrorKind, Key, ObservedGuest, Power, Stage},
 };
 
@@ -41,6 +42,12 @@ impl Hash for Made {
     fn hash<H: Hasher>(&self, state: &mut H) {
         format!("{self:?}").hash(state);
     }
+}
+
+/// What a provider shows of it.
+fn observed(made: &Made) -> ObservedGuest {
+    let key = key(made.incarnation);
+    ObservedGuest { key, stage: made.stage, vcpus: Some(made.vcpus), ..vm(made.power) }
 }
 
 /// The operator was killed, or has nothing more to do now.
@@ -120,8 +127,7 @@ impl World {
         let of = shown.filter(|made| made.incarnation == incarnation && made.guest == UID);
         let one = of.min_by_key(|made| made.stage == Stage::Incomplete)?;
         let ever_started = (pool == 0).then_some(one.noted);
-        let seen = ObservedGuest { key: key(incarnation), stage: one.stage, vcpus: Some(one.vcpus), ..vm(one.power) };
-        Some(ObservedGuest { ever_started, ..seen })
+        Some(ObservedGuest { ever_started, ..observed(one) })
     }
 
     pub fn flying(&self, pool: usize) -> bool {
@@ -353,10 +359,15 @@ impl World {
             self.check();
         }
         let finished: Vec<_> = self.there(0).filter(|m| m.stage == Stage::Complete).map(|m| m.incarnation).collect();
-        let (now, gone) = (self.now, self.object().is_none());
-        // A clone beside a finished VM goes, and one without a Guest: neither has ever run.
+        let vms: Vec<ObservedGuest> =
+            self.there(0).filter(|made| !made.released && made.guest == UID).map(observed).collect();
+        let alive = self.object().map(|guest| (UID.to_owned(), guest.incarnation()));
+        let unwanted = orphans::removable(&vms, &alive.into_iter().collect());
+        let now = self.now;
+        // A clone beside a finished VM goes, and one that no Guest wants: neither has ever run.
         self.made.retain(|made| {
-            let surplus = made.pool == 0 && (gone || finished.contains(&made.incarnation));
+            let unwanted = unwanted.iter().any(|key| key.incarnation == made.incarnation);
+            let surplus = made.pool == 0 && (unwanted || finished.contains(&made.incarnation));
             !(surplus && made.stage == Stage::Incomplete && made.lands <= now)
         });
     }

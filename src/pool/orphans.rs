@@ -2,7 +2,7 @@
 //! remembers leaves behind. Pure.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -55,18 +55,22 @@ fn is_replaced(pool: &str, vm: &ObservedGuest, guest: &Guest) -> bool {
     vm.key.incarnation < current || (vm.key.incarnation == current && elsewhere)
 }
 
-/// What may be removed without asking: creations that were never finished, so never started, of guests that are gone.
-/// `alive` are the identities of all Guests as the API server itself holds them now, `vms` what the provider itself holds now.
-/// Where a guest that is gone has a finished VM too, somebody must look at both.
+/// What may be removed without asking: creations that were never finished, so never started, of guests that are gone or
+/// have a later VM by now. `alive` are the identities and the current incarnations of all Guests as the API server itself holds
+/// them now, `vms` what the provider itself holds now. Removing takes a guest's earlier VMs along, and where a guest that is
+/// gone has any finished VM, somebody must look at all of them.
 #[must_use]
-pub fn removable(vms: &[ObservedGuest], alive: &BTreeSet<String>) -> Vec<Key> {
-    let finished: HashSet<&str> =
-        vms.iter().filter(|vm| vm.stage == Stage::Complete).map(|vm| vm.key.guest.as_str()).collect();
+pub fn removable(vms: &[ObservedGuest], alive: &BTreeMap<String, u32>) -> Vec<Key> {
+    let finished = |key: &Key, up_to: u32| {
+        vms.iter().any(|vm| vm.stage == Stage::Complete && vm.key.guest == key.guest && vm.key.incarnation <= up_to)
+    };
     let may_go = |vm: &&ObservedGuest| {
-        vm.stage == Stage::Incomplete
-            && vm.power == Power::Stopped
-            && !finished.contains(vm.key.guest.as_str())
-            && !alive.contains(&vm.key.guest)
+        let taken_along = match alive.get(&vm.key.guest) {
+            None => u32::MAX,
+            Some(current) if vm.key.incarnation < *current => vm.key.incarnation,
+            Some(_) => return false,
+        };
+        vm.stage == Stage::Incomplete && vm.power == Power::Stopped && !finished(&vm.key, taken_along)
     };
     vms.iter().filter(may_go).map(|vm| vm.key.clone()).collect()
 }
@@ -84,7 +88,12 @@ pub fn listed(orphans: &[Orphan]) -> Vec<OrphanStatus> {
             (Why::NoGuest, Stage::Complete) => {
                 "its Guest is gone and it may hold data; save what is needed and remove it at the provider"
             }
-            (Why::Replaced, _) => "its Guest has another VM by now; save what is needed and remove it at the provider",
+            (Why::Replaced, Stage::Incomplete) => {
+                "its Guest has another VM by now and it was never finished nor started; it is removed"
+            }
+            (Why::Replaced, Stage::Complete) => {
+                "its Guest has another VM by now; save what is needed and remove it at the provider"
+            }
         }
         .to_owned(),
     };

@@ -1,6 +1,7 @@
-//! Removes what may be removed without asking: creations that were never finished, of guests that are gone.
+//! Removes what may be removed without asking: creations that were never finished, of guests that are gone or that have
+//! another VM by now.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use kube::{Api, api::ListParams};
 use tokio::time::timeout;
@@ -23,22 +24,21 @@ pub(super) async fn sweep(
     provider: &dyn Provider,
     found: &[orphans::Orphan],
 ) -> Result<(), ApiError> {
-    let unfinished =
-        |orphan: &orphans::Orphan| orphan.why == orphans::Why::NoGuest && orphan.vm.stage == Stage::Incomplete;
-    if !found.iter().any(unfinished) {
+    if !found.iter().any(|orphan| orphan.vm.stage == Stage::Incomplete) {
         return Ok(());
     }
     let guests: Api<Guest> = Api::all(context.client.clone());
     let vms = match timeout(REMOVAL, provider.list(Freshness::Live)).await {
         Ok(Ok(vms)) => vms,
         Ok(Err(error)) => {
-            warn!(error = chain(&error), "unfinished VMs of guests that are gone are left for the next time");
+            warn!(error = chain(&error), "unfinished VMs that nobody wants are left for the next time");
             return Ok(());
         }
         Err(_) => return Ok(()),
     };
     let alive = call("list the Guests", guests.list(&ListParams::default())).await?;
-    let alive: BTreeSet<String> = alive.items.iter().filter_map(|guest| guest.identity().map(str::to_owned)).collect();
+    let current = |guest: &Guest| Some((guest.identity()?.to_owned(), guest.incarnation()));
+    let alive: BTreeMap<String, u32> = alive.items.iter().filter_map(current).collect();
     for key in orphans::removable(&vms, &alive) {
         remove(provider, &key).await;
     }
@@ -48,7 +48,7 @@ pub(super) async fn sweep(
 async fn remove(provider: &dyn Provider, key: &Key) {
     match timeout(REMOVAL, provider.delete(key)).await {
         Ok(Ok(Deletion::Gone)) => {
-            info!(guest = %key, uid = key.guest, "removed a VM that was never finished and whose Guest is gone");
+            info!(guest = %key, uid = key.guest, "removed a VM that was never finished and that no Guest wants");
         }
         Ok(Ok(Deletion::InProgress)) => {}
         Ok(Err(error)) => warn!(guest = %key, error = chain(&error), "an unfinished VM is left for the next time"),

@@ -18,6 +18,8 @@ mod changes;
 #[cfg(feature = "ec2")]
 mod check;
 #[cfg(feature = "ec2")]
+mod disasters;
+#[cfg(feature = "ec2")]
 mod kill;
 #[cfg(feature = "ec2")]
 mod neighbours;

@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    changes, check, neighbours,
+    changes, check, disasters, neighbours,
     world::{World, until},
 };
 
@@ -32,7 +32,7 @@ pub enum Plays {
     Alone { minutes: bool },
 }
 
-pub const ALL: [Scenario; 11] = [
+pub const ALL: [Scenario; 13] = [
     Scenario { name: "overflow", run: create_scale_delete, plays: Plays::Always },
     Scenario { name: "regret", run: delete_during_creation, plays: Plays::WaitsOnXen },
     Scenario { name: "resize", run: changes::resize, plays: Plays::Once },
@@ -43,6 +43,8 @@ pub const ALL: [Scenario; 11] = [
     Scenario { name: "certificate", run: neighbours::certificate, plays: Plays::Alone { minutes: false } },
     Scenario { name: "full", run: neighbours::full, plays: Plays::Alone { minutes: true } },
     Scenario { name: "quota", run: neighbours::quota, plays: Plays::Alone { minutes: true } },
+    Scenario { name: "restarts", run: disasters::restarts, plays: Plays::Alone { minutes: true } },
+    Scenario { name: "clock", run: disasters::clock, plays: Plays::Alone { minutes: true } },
     Scenario { name: "silence", run: neighbours::silence, plays: Plays::Alone { minutes: true } },
 ];
 

@@ -52,7 +52,10 @@ fn weather(way: Way) -> Vec<(&'static str, f64, Matching, Fault)> {
         // What an API server says of a list or watch whose place in history it has forgotten.
         let gone = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","code":410,"reason":"Expired","message":"too old resource version"}"#;
         let gone = Fault::Answer { status: 410, body: gone.into(), content_type: "application/json".into() };
-        all.push(("410", 0.02, Matching { method: Some("GET".into()), ..Matching::default() }, gone));
+        let reads = Matching { method: Some("GET".into()), ..Matching::default() };
+        all.push(("410", 0.02, reads.clone(), gone));
+        // As one that lags behind the others would have it.
+        all.push(("stale", 0.03, reads, Fault::Stale));
     }
     all
 }

@@ -2,7 +2,7 @@
 //! goes wrong in networks, and the operator's own binary, which can be killed and started again.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -45,7 +45,7 @@ pub struct World {
     client: Client,
     proxies: [Proxy; 3],
     operator: Mutex<Option<Process>>,
-    program: PathBuf,
+    pub program: PathBuf,
 }
 
 impl World {
@@ -160,8 +160,13 @@ impl World {
 
     /// Starts the operator. It need not become ready: faults may keep it from that for a while.
     pub fn start_operator(&self) {
+        self.start_operator_of(&self.program);
+    }
+
+    /// The same with another program.
+    pub fn start_operator_of(&self, program: &Path) {
         let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
-        *self.slot() = Some(self.stack.launch_operator(&self.program, &kubeconfig));
+        *self.slot() = Some(self.stack.launch_operator(program, &kubeconfig));
     }
 
     /// `kill -9`.

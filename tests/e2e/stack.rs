@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -77,6 +78,7 @@ pub struct Stack {
     pub folder: TempDir,
     pub xapi: Value,
     pub ec2: Value,
+    api: Mutex<Process>,
     _servers: Vec<Process>,
 }
 
@@ -93,14 +95,8 @@ impl Stack {
         let folder = tempfile::Builder::new().prefix("innkeeper-e2e-").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let me = std::process::id().to_string();
-        let bin = cache().join("bin");
+        let api = Mutex::new(launch_api(folder.path(), "0", &[]));
         let servers = vec![
-            launch(
-                folder.path(),
-                &bin.join("controlplane"),
-                &["--data-dir", &at("cp"), "--kubeconfig", &at("kubeconfig"), "--port", "0", "--unsafe-no-fsync"],
-                &["--exit-with-pid", &me],
-            ),
             launch(
                 folder.path(),
                 &simulator(),
@@ -135,13 +131,27 @@ impl Stack {
         let state = |name: &str| until(name, START, || serde_json::from_slice(&std::fs::read(at(name)).ok()?).ok());
         let (xapi, ec2) = (state("xapi.json"), state("ec2.json"));
         until("the API server", START, || std::fs::exists(at("cp/ready")).unwrap().then_some(()));
-        let stack = Self { folder, xapi, ec2, _servers: servers };
+        let stack = Self { folder, xapi, ec2, api, _servers: servers };
         stack.kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
         stack.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
         stack.kubectl(&["create", "namespace", "innkeeper-system"]);
         stack.secret("xen-london", &[("username", "root"), ("password", PASSWORD)]);
         stack.secret("ec2-ireland", &[("accessKeyId", ACCESS_KEY), ("secretAccessKey", SECRET_KEY)]);
         stack
+    }
+
+    /// `kill -9` for the API server and its etcd, and both again on the same data. From then on etcd forgets what is older than
+    /// a second or two.
+    pub fn restart_api(&self) {
+        let (folder, ready) = (self.folder.path(), self.folder.path().join("cp/ready"));
+        let kubeconfig = std::fs::read_to_string(folder.join("kubeconfig")).unwrap();
+        let (_, port) = kubeconfig.split_once("https://127.0.0.1:").unwrap();
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        api.kill();
+        std::fs::remove_file(&ready).unwrap();
+        *api = launch_api(folder, &port, &["--apiserver-arg", "--etcd-compaction-interval=1s"]);
+        until("the API server is back", START, || std::fs::exists(&ready).unwrap().then_some(()));
     }
 
     fn secret(&self, name: &str, values: &[(&str, &str)]) {
@@ -262,7 +272,7 @@ impl Stack {
     /// Starts the operator alone, without an election, and waits until it is ready; says how long that took.
     pub fn operator(&self) -> (Process, Duration) {
         let kubeconfig = self.folder.path().join("kubeconfig").to_string_lossy().into_owned();
-        self.operator_of(Path::new(env!("CARGO_BIN_EXE_innkeeper")), &kubeconfig)
+        self.operator_of(&program(), &kubeconfig)
     }
 
     /// The same with another program, and with another way to the API server.
@@ -277,8 +287,7 @@ impl Stack {
     pub fn replica(&self, arguments: &[&str]) -> (Process, String) {
         let kubeconfig = self.folder.path().join("kubeconfig").to_string_lossy().into_owned();
         let address = free_address();
-        let program = Path::new(env!("CARGO_BIN_EXE_innkeeper"));
-        let operator = self.launch_operator_at(program, &kubeconfig, &address, arguments);
+        let operator = self.launch_operator_at(&program(), &kubeconfig, &address, arguments);
         wait_until_ready(&address);
         (operator, address)
     }
@@ -296,6 +305,14 @@ impl Stack {
     pub fn operator_log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("innkeeper.log")).unwrap_or_default()
     }
+}
+
+fn launch_api(folder: &Path, port: &str, more: &[&str]) -> Process {
+    let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let me = std::process::id().to_string();
+    let (data, kubeconfig) = (at("cp"), at("kubeconfig"));
+    let first = ["--data-dir", &data, "--kubeconfig", &kubeconfig, "--port", port, "--unsafe-no-fsync"];
+    launch(folder, &cache().join("bin/controlplane"), &[&first[..], &["--exit-with-pid", &me]].concat(), more)
 }
 
 fn leaves(guest: &Value) -> Value {
@@ -326,9 +343,14 @@ pub fn fetch(address: &str, path: &str) -> Option<(bool, String)> {
     Some((head.starts_with("HTTP/1.1 200"), body.to_owned()))
 }
 
+/// The operator: as the tests were built, or an optimised one that `E2E_PROGRAM` names, for runs that take long.
+fn program() -> PathBuf {
+    std::env::var_os("E2E_PROGRAM").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_innkeeper")), PathBuf::from)
+}
+
 /// The simulator stands beside the operator: cargo builds both into one folder.
 fn simulator() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_innkeeper")).with_file_name("xapi-sim");
+    let path = program().with_file_name("xapi-sim");
     assert!(path.exists(), "{} is missing: `cargo build --workspace` makes it", path.display());
     path
 }

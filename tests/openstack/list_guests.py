@@ -11,7 +11,7 @@ cloud = openstack.connect(
     auth_type="v3applicationcredential", auth=auth, region_name=region, load_yaml_config=False, load_envvars=False
 )
 # Tags and the flavour's own name come with this microversion.
-cloud.compute.default_microversion = "2.79"
+cloud.compute.default_microversion = "2.93"
 guests = [
     {
         "id": server.id,

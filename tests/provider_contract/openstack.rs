@@ -160,17 +160,22 @@ impl OpenstackWorld {
         }
     }
 
-    /// Makes a server by hand, and waits until it runs.
-    async fn launch(&self, wish: &GuestWish, marks: &[(&str, &str)], tags: &[&str]) -> String {
+    /// What a server is asked for with.
+    async fn body(&self, wish: &GuestWish, marks: &[(&str, &str)], tags: &[&str]) -> Value {
         let flavors = self.plane.member.get("/flavors").await;
         let small =
             flavors["flavors"].as_array().unwrap().iter().find(|one| one["name"] == "m1.small").unwrap().clone();
         let marks: serde_json::Map<String, Value> =
             marks.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        let body = json!({ "server": {
+        json!({
             "name": wish.key.name, "imageRef": wish.image, "flavorRef": small["id"], "metadata": marks, "tags": tags,
             "networks": [{ "uuid": self.plane.state.network }],
-        } });
+        })
+    }
+
+    /// Makes a server by hand, and waits until it runs.
+    async fn launch(&self, wish: &GuestWish, marks: &[(&str, &str)], tags: &[&str]) -> String {
+        let body = json!({ "server": self.body(wish, marks, tags).await });
         let made = self.plane.member.done(Method::POST, "/servers", body).await;
         let id = made["server"]["id"].as_str().unwrap().to_owned();
         eventually("it runs", || async { (self.status(&id).await == "ACTIVE").then_some(()) }).await;

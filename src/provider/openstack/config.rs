@@ -139,7 +139,8 @@ impl OpenstackConfig {
             config_drive: false,
             deadline: Duration::from_secs(30),
             // Nova's database has a server before the request is answered; what may still be on its way is the request
-            // itself, as long as a load balancer holds it, and what Nova asks of other services before.
+            // itself, as long as a load balancer holds it, and what Nova asks of other services before. Where the pool's
+            // user wants a server group, nothing but this wait keeps it from coming true: see `fence`.
             settling: Duration::from_mins(2),
             refresh: Refresh {
                 quick: Duration::from_secs(2),

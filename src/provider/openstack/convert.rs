@@ -113,11 +113,21 @@ pub(super) fn guest_tag(guest: &str) -> String {
     format!("innkeeper-guest-{}", plain(guest))
 }
 
-/// The name of the key pair that stands for the right to create the guest's server.
+/// The name of the key pair that stands for the turn to create the guest's server.
 pub(super) fn lease_name(owner: &Owner, guest: &str) -> String {
     // The lengths keep ("ab", "c") and ("a", "bc") apart.
     let both = format!("{};{};{guest}", owner.0.len(), owner.0);
     format!("innkeeper-{}", Uuid::new_v5(&SPACE, both.as_bytes()))
+}
+
+/// What the names of all server groups of this owner begin with.
+pub(super) fn fence_prefix(owner: &Owner) -> String {
+    format!("{}-", owner_tag(owner))
+}
+
+/// The name of the server groups that stand for creations of the guest's server.
+pub(super) fn fence_name(owner: &Owner, guest: &str) -> String {
+    format!("{}{}", fence_prefix(owner), plain(guest))
 }
 
 /// A UID as it is; anything else through a hash, never cut.

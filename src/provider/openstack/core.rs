@@ -6,15 +6,17 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, Semaphore, broadcast},
     time::Instant,
 };
+use uuid::Uuid;
 
 use super::{
     client::{Api, Request},
     config::OpenstackConfig,
     convert::{self, Seen},
     flavors::{Catalogue, Found},
+    lease::Lease,
     wire::Flavor,
 };
 use crate::provider::{
@@ -27,6 +29,9 @@ use crate::provider::{
 
 /// Changes that a slow listener may lag behind before it is told to read everything anew.
 const CHANGES: usize = 1024;
+
+/// Creations that are under way at a time.
+const CREATIONS: usize = 4;
 
 /// How the last read of everything went.
 #[derive(Debug)]
@@ -45,6 +50,10 @@ pub(super) struct Core {
     pub(super) changes: broadcast::Sender<Change>,
     /// Wakes the poller: something was written.
     pub(super) nudge: Notify,
+    /// Creations under way: each needs a server group, of which a project may have ten where nobody says otherwise.
+    pub(super) creations: Semaphore,
+    /// The name of this connection among all that there ever were.
+    pub(super) me: String,
     snapshot: Mutex<Snapshot<Seen>>,
     touched: Mutex<Option<Instant>>,
     aside: Mutex<Aside>,
@@ -64,6 +73,8 @@ impl Core {
             api: Api::new(&config)?,
             changes: broadcast::channel(CHANGES).0,
             nudge: Notify::new(),
+            creations: Semaphore::new(CREATIONS),
+            me: Uuid::new_v4().to_string(),
             snapshot: Mutex::new(Snapshot::new(config.settling)),
             touched: Mutex::default(),
             aside: Mutex::default(),
@@ -99,6 +110,17 @@ impl Core {
         let mut turns = locked(&self.turns);
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(guest.to_owned()).or_default())
+    }
+
+    /// Whether creations that are on their way can be kept from coming true: see [`super::fence`].
+    pub(super) const fn is_fenced(&self) -> bool {
+        self.config.server_group.is_none()
+    }
+
+    /// The lease of this name.
+    pub(super) fn lease<'a>(&'a self, act: &'a str, name: &'a str) -> Lease<'a> {
+        let (patience, fenced) = (self.config.settling, self.is_fenced());
+        Lease { api: &self.api, act, name, me: &self.me, patience, fenced }
     }
 
     /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.

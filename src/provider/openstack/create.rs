@@ -1,7 +1,10 @@
 //! Creating a guest's server once, whatever gets lost and whoever else tries.
 
-use serde_json::json;
-use tokio::time::{Instant, sleep};
+use serde_json::{Value, json};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     client::Request,
@@ -9,7 +12,9 @@ use super::{
     core::Core,
     driver::{MOVING, still},
     fault::{NO_VALID_HOST, redact},
-    launch, lease, removal,
+    fence, launch,
+    lease::{Holder, Lease},
+    removal,
     wire::CreatedReply,
 };
 use crate::provider::{
@@ -42,26 +47,73 @@ pub(super) async fn create(core: &Core, wish: &GuestWish) -> Result<ObservedGues
     })?;
     let flavor = core.flavor(ACT, name).await?;
     let request = launch::request(&core.config, wish, &flavor, ACT)?;
-    let lease = convert::lease_name(&core.config.owner, &wish.key.guest);
-    if !lease::take(&core.api, ACT, &lease, core.config.settling).await? {
-        let message = "another creation of this guest was not answered and may still be under way";
-        return Err(ProviderError::new(ErrorKind::UnknownOutcome, ACT, message).with_retry_after(MOVING));
+    let _slot = slot(core).await?;
+    let name = convert::lease_name(&core.config.owner, &wish.key.guest);
+    let lease = core.lease(ACT, &name);
+    if !lease.take().await? {
+        return Err(not_our_turn());
     }
-    // Whoever had the lease before may have created it between the first look and now.
-    core.look(ACT, &wish.key.guest).await?;
-    let result = match core.known(&wish.key) {
-        Some(seen) => there(core, wish, seen).await,
-        None => send(core, wish, request).await,
+    let result = if core.is_fenced() {
+        fenced(core, wish, &lease, request).await
+    } else {
+        look_and_send(core, wish, request).await
     };
-    let is_over = result.as_ref().err().is_none_or(|error| error.kind != ErrorKind::UnknownOutcome);
     // What cannot be given back now is taken over when it is old.
-    if is_over && let Err(error) = lease::give_back(&core.api, ACT, &lease).await {
+    if is_over(&result)
+        && let Err(error) = lease.give_back().await
+    {
         tracing::debug!(guest = %wish.key, "the lease is not given back: {error}");
     }
     result
 }
 
-async fn send(core: &Core, wish: &GuestWish, request: serde_json::Value) -> Result<ObservedGuest> {
+async fn slot(core: &Core) -> Result<SemaphorePermit<'_>> {
+    let waited = timeout(core.config.deadline, core.creations.acquire()).await;
+    waited.ok().and_then(std::result::Result::ok).ok_or_else(|| {
+        ProviderError::new(ErrorKind::Unavailable, ACT, "other creations take long, and this one waits for its turn")
+    })
+}
+
+fn not_our_turn() -> ProviderError {
+    let message = "another creation of this guest was not answered and may still be under way";
+    ProviderError::new(ErrorKind::UnknownOutcome, ACT, message).with_retry_after(MOVING)
+}
+
+fn is_over(result: &Result<ObservedGuest>) -> bool {
+    result.as_ref().err().is_none_or(|error| error.kind != ErrorKind::UnknownOutcome)
+}
+
+/// Creates it so that the creation can be stopped by whoever comes next. Each step is where it is for a reason: see
+/// [`fence`].
+async fn fenced(core: &Core, wish: &GuestWish, lease: &Lease<'_>, mut request: Value) -> Result<ObservedGuest> {
+    let name = convert::fence_name(&core.config.owner, &wish.key.guest);
+    fence::lower_all(&core.api, ACT, &name).await?;
+    let group = fence::raise(&core.api, ACT, &name).await?;
+    request["os:scheduler_hints"] = json!({ "group": group });
+    let result = match lease.holder().await {
+        Ok(Holder::Me) => look_and_send(core, wish, request).await,
+        Ok(_) => Err(not_our_turn()),
+        // Nothing was sent.
+        Err(error) => Err(ProviderError::new(ErrorKind::Unavailable, ACT, error.message)),
+    };
+    if is_over(&result)
+        && let Err(error) = fence::lower(&core.api, ACT, &group).await
+    {
+        tracing::debug!(guest = %wish.key, group, "the server group of a creation is left for later: {error}");
+    }
+    result
+}
+
+async fn look_and_send(core: &Core, wish: &GuestWish, request: Value) -> Result<ObservedGuest> {
+    // Whoever was here before may have created it between the first look and now.
+    core.look(ACT, &wish.key.guest).await?;
+    match core.known(&wish.key) {
+        Some(seen) => there(core, wish, seen).await,
+        None => send(core, wish, request).await,
+    }
+}
+
+async fn send(core: &Core, wish: &GuestWish, request: Value) -> Result<ObservedGuest> {
     let guest = &wish.key.guest;
     let before = core.snapshot().launching(guest, Launch { token: String::new(), sent: Instant::now() });
     let reply: Result<CreatedReply> = core.api.ask(ACT, Request::post("/servers", request)).await;
@@ -82,6 +134,10 @@ async fn send(core: &Core, wish: &GuestWish, request: serde_json::Value) -> Resu
             if error.kind == ErrorKind::Capacity {
                 put_aside(core, wish, error.code.as_deref().unwrap_or_default());
             }
+            if error.kind == ErrorKind::NotFound && error.message.contains(GROUP) {
+                let message = "another operator took the creation over".to_owned();
+                return Err(ProviderError::new(ErrorKind::Unavailable, ACT, message).with_retry_after(MOVING));
+            }
             if error.kind == ErrorKind::NotFound {
                 error.message = format!("{} (image {})", error.message, wish.image);
             }
@@ -89,6 +145,9 @@ async fn send(core: &Core, wish: &GuestWish, request: serde_json::Value) -> Resu
         }
     }
 }
+
+/// Nova's word for what is missing where the permission was taken back.
+const GROUP: &str = "Instance group";
 
 /// A creation was not answered: look before anything else.
 async fn after(core: &Core, wish: &GuestWish, error: ProviderError) -> Result<ObservedGuest> {

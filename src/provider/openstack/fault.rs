@@ -71,7 +71,11 @@ impl Failure {
         let kind = self.kind(effect);
         match self {
             Self::Refused { status, code, message, retry_after } => {
-                let words = message.unwrap_or_else(|| format!("the cloud answered HTTP {status}"));
+                let mut words = message.unwrap_or_else(|| format!("the cloud answered HTTP {status}"));
+                // It does not know the version of its API that is asked for.
+                if status == 406 {
+                    words.push_str(" Innkeeper needs OpenStack Zed (2022) or later.");
+                }
                 let code = if kind == ErrorKind::Capacity { Some(QUOTA.to_owned()) } else { code };
                 let mut error = ProviderError::new(kind, act, redact(&words));
                 error.code = code.map(|code| redact(&code));

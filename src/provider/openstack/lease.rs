@@ -1,12 +1,12 @@
-//! The right to create a guest's server.
+//! Whose turn it is to create a guest's server.
 //!
 //! Nova creates as many servers as it is asked for, whatever they are called. What it makes only once is a key pair of a
-//! name. So who is about to create a guest's server makes the guest's key pair first, then looks for the server once
-//! more, and takes the key pair away when the creation was answered. Two operators at once, or one that was restarted
-//! while a creation of its predecessor is still on its way, thus meet here. No server is ever given this key, and nobody
-//! has its private part.
+//! name. So who is about to create a guest's server makes the guest's key pair first, and takes it away when the creation was
+//! answered. Two operators at once thus meet here. No server is ever given this key, and nobody has its private part.
 //!
-//! A lease whose holder died is taken over when it is older than a creation may be on its way. Both times are the cloud's.
+//! A lease whose holder died is taken over when it is old; its holder's creation may still be on its way, and is kept from
+//! coming true by the [`super::fence`]. Where there is no fence a lease is old when no creation can be on its way any more.
+//! Both times are the cloud's.
 
 use std::time::Duration;
 
@@ -15,48 +15,101 @@ use serde_json::json;
 
 use super::{
     client::{Api, Request},
-    wire::OneKeyPair,
+    wire::{KeyPair, OneKeyPair},
 };
 use crate::provider::{ErrorKind, ProviderError, Result};
 
 /// A public key without a private one: a hash of a sentence in the place of a point.
 const NOBODYS: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICJNpMCYTozD5JtnYqfpeNScEjhISYSLe5/8aJFWZ5iE";
 
-/// Whether somebody holds a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lease {
-    /// Nobody does.
-    Free,
-    /// Somebody does, and a creation of theirs may be on its way.
-    Held,
-    /// Who held it can have no creation on its way any more.
-    Stale,
+/// A guest's lease, as one connection sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease<'a> {
+    pub api: &'a Api,
+    pub act: &'a str,
+    /// Its name, the same for everybody.
+    pub name: &'a str,
+    /// Who we are; no other connection is called so.
+    pub me: &'a str,
+    /// When somebody else's is old.
+    pub patience: Duration,
+    /// A fence keeps earlier creations from coming true. Without one our own lease tells as little as anybody's whether what
+    /// it was taken for is over.
+    pub fenced: bool,
 }
 
-/// Whether a lease made then is still to be waited for.
-fn judge(made: Option<Timestamp>, now: Option<Timestamp>, settling: Duration) -> Lease {
+/// Who holds a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody does.
+    Nobody,
+    /// We do. What we asked for before is over, or was not answered.
+    Me,
+    /// Somebody does, and may be about to create the server.
+    Other,
+    /// Somebody did.
+    Old,
+}
+
+/// What the key pair says.
+fn judge(pair: &KeyPair, now: Option<Timestamp>, me: Option<&str>, patience: Duration) -> Holder {
+    if me.is_some_and(|me| pair.public_key == key(me)) {
+        return Holder::Me;
+    }
+    let made: Option<Timestamp> =
+        pair.created_at.as_ref().and_then(|at| format!("{}Z", at.trim_end_matches('Z')).parse().ok());
     let age = made.zip(now).map(|(made, now)| now.duration_since(made));
     // Nova tells whole seconds.
-    let end = jiff::SignedDuration::try_from(settling + Duration::from_secs(1)).unwrap_or(jiff::SignedDuration::MAX);
-    if age.is_some_and(|age| age > end) { Lease::Stale } else { Lease::Held }
+    let end = jiff::SignedDuration::try_from(patience + Duration::from_secs(1)).unwrap_or(jiff::SignedDuration::MAX);
+    if age.is_some_and(|age| age > end) { Holder::Old } else { Holder::Other }
 }
 
-/// Takes the lease. `false`: somebody else holds it.
-pub(super) async fn take(api: &Api, act: &str, name: &str, settling: Duration) -> Result<bool> {
-    for _ in 0..2 {
-        let body = json!({ "keypair": { "name": name, "public_key": NOBODYS } });
-        match api.call(act, Request::post("/os-keypairs", body)).await {
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind == ErrorKind::Unavailable && error.code.as_deref() == Some(EXISTS) => {}
-            Err(error) => return Err(explained(error, act)),
+/// The holder's name is the key's comment.
+fn key(me: &str) -> String {
+    format!("{NOBODYS} {me}")
+}
+
+impl Lease<'_> {
+    /// Takes the lease. `false`: somebody else holds it.
+    pub(super) async fn take(&self) -> Result<bool> {
+        for _ in 0..2 {
+            let body = json!({ "keypair": { "name": self.name, "public_key": key(self.me) } });
+            match self.api.call(self.act, Request::post("/os-keypairs", body)).await {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind == ErrorKind::Unavailable && error.code.as_deref() == Some(EXISTS) => {}
+                Err(error) => return Err(explained(error, self.act)),
+            }
+            match self.holder().await? {
+                Holder::Me => return Ok(true),
+                Holder::Other => return Ok(false),
+                Holder::Old => self.give_back().await?,
+                Holder::Nobody => {}
+            }
         }
-        match look(api, act, name, settling).await? {
-            Lease::Held => return Ok(false),
-            Lease::Stale => give_back(api, act, name).await?,
-            Lease::Free => {}
+        Ok(false)
+    }
+
+    /// Who holds the lease.
+    pub(super) async fn holder(&self) -> Result<Holder> {
+        let answer = match self.api.call(self.act, Request::get(format!("/os-keypairs/{}", self.name))).await {
+            Ok(answer) => answer,
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) => return Err(error),
+        };
+        let reply: OneKeyPair = serde_json::from_slice(&answer.body).map_err(|_| {
+            ProviderError::new(ErrorKind::Unavailable, self.act, "Nova's answer about a key pair cannot be read")
+        })?;
+        Ok(judge(&reply.keypair, answer.date, self.fenced.then_some(self.me), self.patience))
+    }
+
+    /// Gives the lease back, or takes it away. Not there is success.
+    pub(super) async fn give_back(&self) -> Result<()> {
+        match self.api.call(self.act, Request::delete(format!("/os-keypairs/{}", self.name))).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(explained(error, self.act)),
         }
     }
-    Ok(false)
 }
 
 /// Nova's name of a conflict.
@@ -76,43 +129,30 @@ fn explained(error: ProviderError, act: &str) -> ProviderError {
     }
 }
 
-/// Whether somebody holds the lease.
-pub(super) async fn look(api: &Api, act: &str, name: &str, settling: Duration) -> Result<Lease> {
-    let answer = match api.call(act, Request::get(format!("/os-keypairs/{name}"))).await {
-        Ok(answer) => answer,
-        Err(error) if error.kind == ErrorKind::NotFound => return Ok(Lease::Free),
-        Err(error) => return Err(error),
-    };
-    let reply: OneKeyPair = serde_json::from_slice(&answer.body).map_err(|_| {
-        ProviderError::new(ErrorKind::Unavailable, act, "Nova's answer about a key pair cannot be read")
-    })?;
-    let made = reply.keypair.created_at.and_then(|at| format!("{}Z", at.trim_end_matches('Z')).parse().ok());
-    Ok(judge(made, answer.date, settling))
-}
-
-/// Gives the lease back. Not there is success.
-pub(super) async fn give_back(api: &Api, act: &str, name: &str) -> Result<()> {
-    match api.call(act, Request::delete(format!("/os-keypairs/{name}"))).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(explained(error, act)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_ends_when_no_creation_can_be_on_its_way() {
-        let at = |second: u32| Some(format!("2026-11-25T17:00:{second:02}Z").parse().unwrap());
-        let settling = Duration::from_secs(10);
-        assert_eq!(judge(at(0), at(5), settling), Lease::Held);
-        assert_eq!(judge(at(0), at(11), settling), Lease::Held);
-        assert_eq!(judge(at(0), at(12), settling), Lease::Stale);
-        // Whose age is not known is waited for.
-        assert_eq!(judge(None, at(12), settling), Lease::Held);
-        assert_eq!(judge(at(0), None, settling), Lease::Held);
-        assert_eq!(judge(at(9), at(0), settling), Lease::Held);
+    fn a_lease_of_somebody_else_gets_old() {
+        let patience = Duration::from_secs(10);
+        let now = |second: u32| Some(format!("2026-11-25T17:00:{second:02}Z").parse().unwrap());
+        let pair = |made: Option<u32>, who: &str| KeyPair {
+            public_key: key(who),
+            created_at: made.map(|second| format!("2026-11-25T17:00:{second:02}.000000")),
+        };
+        for (made, now, expected) in [
+            (Some(0), now(5), Holder::Other),
+            (Some(0), now(11), Holder::Other),
+            (Some(0), now(12), Holder::Old),
+            // Whose age is not known is waited for.
+            (None, now(12), Holder::Other),
+            (Some(0), None, Holder::Other),
+            (Some(9), now(0), Holder::Other),
+        ] {
+            assert_eq!(judge(&pair(made, "them"), now, Some("me"), patience), expected, "{made:?} {now:?}");
+            assert_eq!(judge(&pair(made, "me"), now, Some("me"), patience), Holder::Me, "{made:?} {now:?}");
+            assert_eq!(judge(&pair(made, "me"), now, None, patience), expected, "{made:?} {now:?}");
+        }
     }
 }

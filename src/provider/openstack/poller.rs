@@ -1,7 +1,11 @@
 //! Following the project in the background: one read of everything for all guests, quickly after changes and slowly at
 //! rest. Marks that could not be made with a server are made here.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -9,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     client::Request,
     config::Refresh,
-    convert::{SELF, Seen},
+    convert::{self, SELF, Seen},
     core::Core,
-    create,
+    create, fence,
 };
 use crate::provider::{Change, Power, rented::snapshot::Rented as _};
 
@@ -27,6 +31,7 @@ pub(super) async fn run(core: Arc<Core>) {
     const ACT: &str = "list the servers";
     let mut began = None;
     let mut reachable = true;
+    let mut swept = Swept::default();
     loop {
         // The first read comes at once. Writes in quick succession bring a read forward and never push it back.
         let due = began.map_or_else(Instant::now, |began| began + pace(&core));
@@ -47,7 +52,7 @@ pub(super) async fn run(core: Arc<Core>) {
                 }
                 tokio::select! {
                     () = core.api.closed.cancelled() => return,
-                    () = tidy(&core) => {}
+                    () = tidy(&core, &mut swept) => {}
                 }
             }
             Err(error) => {
@@ -60,7 +65,29 @@ pub(super) async fn run(core: Arc<Core>) {
     }
 }
 
-async fn tidy(core: &Core) {
+/// Server groups of ours as they were last looked through.
+#[derive(Default)]
+struct Swept {
+    at: Option<Instant>,
+    there: BTreeSet<String>,
+}
+
+/// How seldom they are looked through, in reads at rest: ten minutes. No creation takes that long.
+const SWEEP: u32 = 40;
+
+async fn sweep(core: &Core, swept: &mut Swept) {
+    let every = core.config.refresh.slow * SWEEP;
+    if !core.is_fenced() || swept.at.is_some_and(|at| at.elapsed() < every) {
+        return;
+    }
+    match fence::sweep(&core.api, &convert::fence_prefix(&core.config.owner), &swept.there).await {
+        Ok(there) => *swept = Swept { at: Some(Instant::now()), there },
+        Err(error) => tracing::debug!(kind = %error.kind, "{error}"),
+    }
+}
+
+async fn tidy(core: &Core, swept: &mut Swept) {
+    sweep(core, swept).await;
     if let Err(error) = create::retire_surplus(core).await {
         tracing::warn!(kind = %error.kind, "{error}");
     }

@@ -8,7 +8,8 @@ use super::{
     client::Request,
     convert::{self, Seen},
     core::Core,
-    lease::{self, Lease},
+    fence,
+    lease::Holder,
 };
 use crate::provider::{Deletion, ErrorKind, Key, Result, rented::snapshot::Rented as _};
 
@@ -35,16 +36,37 @@ pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
     if later {
         return Ok(Deletion::Gone);
     }
-    if core.snapshot().may_turn_up(&key.guest, Instant::now()) {
+    if core.is_fenced() { fenced(core, &key.guest).await } else { waited(core, &key.guest).await }
+}
+
+/// Keeps all creations of the guest's servers that may be on their way from coming true.
+async fn fenced(core: &Core, guest: &str) -> Result<Deletion> {
+    let owner = &core.config.owner;
+    let lease = convert::lease_name(owner, guest);
+    core.lease(ACT, &lease).give_back().await?;
+    fence::lower_all(&core.api, ACT, &convert::fence_name(owner, guest)).await?;
+    core.look(ACT, guest).await?;
+    let mut snapshot = core.snapshot();
+    if snapshot.of_guest(guest).next().is_some() {
         return Ok(Deletion::InProgress);
     }
-    let name = convert::lease_name(&core.config.owner, &key.guest);
-    match lease::look(&core.api, ACT, &name, core.config.settling).await? {
-        Lease::Free => Ok(Deletion::Gone),
+    snapshot.refused(guest, None);
+    Ok(Deletion::Gone)
+}
+
+/// Waits until no creation of the guest's servers can be on its way any more.
+async fn waited(core: &Core, guest: &str) -> Result<Deletion> {
+    if core.snapshot().may_turn_up(guest, Instant::now()) {
+        return Ok(Deletion::InProgress);
+    }
+    let name = convert::lease_name(&core.config.owner, guest);
+    let lease = core.lease(ACT, &name);
+    match lease.holder().await? {
+        Holder::Nobody => Ok(Deletion::Gone),
         // Perhaps a creation is on its way whose sender was restarted.
-        Lease::Held => Ok(Deletion::InProgress),
-        Lease::Stale => {
-            lease::give_back(&core.api, ACT, &name).await?;
+        Holder::Me | Holder::Other => Ok(Deletion::InProgress),
+        Holder::Old => {
+            lease.give_back().await?;
             Ok(Deletion::Gone)
         }
     }

@@ -1,12 +1,13 @@
-//! What Keystone and Nova write, as far as it is read here. Nova's at microversion 2.79.
+//! What Keystone and Nova write, as far as it is read here. Nova's at microversion 2.93.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The microversion of Nova's API that is asked for: locks with a reason, tags, flavours that are told with the server.
-/// OpenStack Train (2019) has it.
-pub(super) const MICROVERSION: &str = "compute 2.79";
+/// The microversion of Nova's API that is asked for: OpenStack Zed (2022) has it. What is used of it is older (locks with a
+/// reason, tags, flavours that are told with the server); but earlier releases do not build a server whose group is gone, which
+/// the [`super::fence`] relies on.
+pub(super) const MICROVERSION: &str = "compute 2.93";
 
 #[derive(Deserialize)]
 pub(super) struct TokenReply {
@@ -144,5 +145,22 @@ pub(super) struct OneKeyPair {
 
 #[derive(Deserialize)]
 pub(super) struct KeyPair {
+    pub public_key: String,
     pub created_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Groups {
+    pub server_groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OneGroup {
+    pub server_group: Group,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Group {
+    pub id: String,
+    pub name: String,
 }

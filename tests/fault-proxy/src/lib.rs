@@ -1,7 +1,7 @@
 //! A proxy between a client and the server that it is tested against, which makes go wrong what goes wrong in networks.
 //!
 //! Rules say which requests are meant and what happens to them: another answer, a delay, a connection reset before the
-//! server sees the request, a reply lost after it has acted, half a reply, no reply at all. Rules count, roll dice with
+//! server sees the request, a reply lost after it has acted, half a reply, no reply at all, old news in answer to a read. Rules count, roll dice with
 //! a seed, or wait for a rate to be exceeded. They are changed while the proxy runs, in code or over HTTP, and an audit
 //! log tells what came and what became of it.
 //!
@@ -12,6 +12,7 @@
 pub mod action;
 mod admin;
 mod audit;
+mod memory;
 mod proxy;
 mod rule;
 mod serve;

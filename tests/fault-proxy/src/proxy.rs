@@ -14,7 +14,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     admin,
     audit::{Audit, Entry},
-    rule::{self, Rule, Rules, Seed},
+    memory::Memory,
+    rule::{self, Fault, Rule, Rules, Seed},
     serve,
     tls::{Identity, TlsError},
     upstream::{self, Upstream},
@@ -74,12 +75,18 @@ pub(crate) struct Shared {
     pub(crate) upstream: Upstream,
     pub(crate) identity: Option<Identity>,
     pub(crate) audit: Audit,
+    pub(crate) memory: Memory,
     rules: Mutex<Rules>,
 }
 
 impl Shared {
     pub(crate) fn rules(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether some read may be answered with old news.
+    pub(crate) fn remembers(&self) -> bool {
+        self.rules().have(&Fault::Stale)
     }
 
     pub(crate) fn judge(&self, request: &rule::Request<'_>, now: Instant) -> Option<Rule> {
@@ -107,6 +114,7 @@ impl Proxy {
             upstream,
             identity,
             audit: Audit::default(),
+            memory: Memory::default(),
             rules: Mutex::default(),
         });
         let running = CancellationToken::new();
@@ -149,6 +157,7 @@ impl Proxy {
     /// Ends all rules and sets the seed of those to come.
     pub fn reset(&self, seed: Seed) {
         self.shared.rules().reset(seed);
+        self.shared.memory.forget();
     }
 
     /// How often each rule in force has fired.

@@ -60,6 +60,8 @@ pub enum Fault {
     Hang,
     /// The server answers, and no reply ever comes.
     HangAfter,
+    /// A read is answered with what the same read was answered with before, where it was. The server does not see it.
+    Stale,
 }
 
 fn plain() -> String {
@@ -226,6 +228,11 @@ impl Rules {
 
     pub(crate) fn rules(&self) -> Vec<Rule> {
         self.active.iter().map(|active| active.rule.clone()).collect()
+    }
+
+    /// Whether one of them does this.
+    pub(crate) fn have(&self, fault: &Fault) -> bool {
+        self.active.iter().any(|active| active.rule.fault == *fault)
     }
 
     /// How often each rule has fired, by name.

@@ -28,6 +28,7 @@ use tokio::{
 use crate::{
     action,
     audit::Outcome,
+    memory,
     proxy::Shared,
     rule::{self, Fault},
     upstream::{Body, BodyError},
@@ -78,58 +79,95 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream
 
 async fn serve(shared: &Shared, request: Request<Incoming>, resetter: &Resetter) -> Result<Response<Body>, BodyError> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let read = memory::read(&request);
     let (request, action) = name(request).await?;
     let meant = rule::Request { method: &method, path: &path, action: &action };
     let rule = shared.judge(&meant, Instant::now());
     let number = shared.audit.came(&method, &path, &action, rule.as_ref().map(|rule| rule.name.as_str()));
-    let became = |status, outcome| shared.audit.became(number, status, outcome);
-    match rule.as_ref().map(|rule| &rule.fault) {
-        Some(Fault::Answer { status, body, content_type }) => {
-            became(None, Outcome::Answered);
-            return answer(*status, content_type, body.clone());
-        }
-        Some(Fault::ResetBefore) => {
-            became(None, Outcome::NotSent);
-            resetter.reset_at_end();
-            return Err(Cut.into());
-        }
-        Some(Fault::Hang) => {
-            became(None, Outcome::NotSent);
-            return std::future::pending().await;
-        }
-        Some(Fault::Delay { milliseconds }) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
-        Some(Fault::DropAfter | Fault::HangAfter | Fault::Truncate | Fault::Drip { .. }) | None => {}
+    let fault = rule.map(|rule| rule.fault);
+    if let Some(ended) = before(shared, number, fault.as_ref(), read.as_deref(), resetter).await {
+        return ended;
     }
-    let response = match forward(shared, request).await {
-        Ok(response) => response,
+    match forward(shared, request).await {
+        Ok(response) => after(shared, number, fault, read, response).await,
         Err(error) => {
-            became(None, Outcome::Unreachable);
-            return answer(502, "text/plain", format!("the server cannot be reached: {error}"));
+            shared.audit.became(number, None, Outcome::Unreachable);
+            answer(502, "text/plain", format!("the server cannot be reached: {error}"))
         }
-    };
+    }
+}
+
+/// What ends a request before the server sees it.
+async fn before(
+    shared: &Shared,
+    number: u64,
+    fault: Option<&Fault>,
+    read: Option<&str>,
+    resetter: &Resetter,
+) -> Option<Result<Response<Body>, BodyError>> {
+    let became = |outcome| shared.audit.became(number, None, outcome);
+    match fault? {
+        Fault::Answer { status, body, content_type } => {
+            became(Outcome::Answered);
+            Some(answer(*status, content_type, body.clone()))
+        }
+        Fault::ResetBefore => {
+            became(Outcome::NotSent);
+            resetter.reset_at_end();
+            Some(Err(Cut.into()))
+        }
+        Fault::Hang => {
+            became(Outcome::NotSent);
+            std::future::pending().await
+        }
+        Fault::Delay { milliseconds } => {
+            tokio::time::sleep(Duration::from_millis(*milliseconds)).await;
+            None
+        }
+        Fault::Stale => {
+            let old = shared.memory.recall(read?)?;
+            became(Outcome::Answered);
+            Some(Ok(old))
+        }
+        Fault::DropAfter | Fault::HangAfter | Fault::Truncate | Fault::Drip { .. } => None,
+    }
+}
+
+/// What becomes of the server's answer.
+async fn after(
+    shared: &Shared,
+    number: u64,
+    fault: Option<Fault>,
+    read: Option<String>,
+    response: Response<Incoming>,
+) -> Result<Response<Body>, BodyError> {
     let status = Some(response.status().as_u16());
-    match rule.map(|rule| rule.fault) {
+    let became = |outcome| shared.audit.became(number, status, outcome);
+    match fault {
         Some(Fault::DropAfter) => {
             // Whoever has sent the whole reply has carried out the request.
             let _ = response.into_body().collect().await;
-            became(status, Outcome::ReplyLost);
+            became(Outcome::ReplyLost);
             Err(Cut.into())
         }
         Some(Fault::HangAfter) => {
             let _ = response.into_body().collect().await;
-            became(status, Outcome::ReplyLost);
+            became(Outcome::ReplyLost);
             std::future::pending().await
         }
         Some(Fault::Truncate) => {
-            became(status, Outcome::ReplyLost);
+            became(Outcome::ReplyLost);
             halve(response).await
         }
         Some(Fault::Drip { milliseconds }) => {
-            became(status, Outcome::Passed);
+            became(Outcome::Passed);
             drip(response, Duration::from_millis(milliseconds)).await
         }
         _ => {
-            became(status, Outcome::Passed);
+            became(Outcome::Passed);
+            if let Some(read) = read.filter(|_| shared.remembers()) {
+                return shared.memory.keep(read, response).await;
+            }
             let (mut parts, body) = response.into_parts();
             drop_hop_headers(&mut parts.headers);
             Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
@@ -169,7 +207,7 @@ async fn forward(shared: &Shared, request: Request<Body>) -> Result<Response<Inc
 }
 
 /// Headers that are between two neighbours only.
-fn drop_hop_headers(headers: &mut HeaderMap) {
+pub(crate) fn drop_hop_headers(headers: &mut HeaderMap) {
     headers.remove(CONNECTION);
     headers.remove(TRANSFER_ENCODING);
     headers.remove("keep-alive");

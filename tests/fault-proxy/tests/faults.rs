@@ -99,6 +99,34 @@ async fn a_request_that_hangs_ends_with_the_clients_patience() {
 }
 
 #[tokio::test]
+async fn reads_are_answered_with_old_news() {
+    let count = Arc::new(AtomicU64::new(0));
+    let serve = |State(count): State<Arc<AtomicU64>>| async move { count.fetch_add(1, Ordering::SeqCst).to_string() };
+    let routes = Router::new().fallback(any(serve)).with_state(Arc::clone(&count));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let proxy = Proxy::start(Options::to(&url)).await.unwrap();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    let get = |path: &str| {
+        let request = client.get(format!("{}{path}", proxy.url()));
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    };
+    let stale = |skip| Rule { skip, ..Rule::on("*", Fault::Stale) };
+    proxy.add(stale(2));
+    assert_eq!((get("/a").await, get("/b").await), ("0".to_owned(), "1".to_owned()));
+    assert_eq!((get("/a").await, get("/b").await, get("/b").await), ("0".into(), "1".into(), "1".into()));
+    // Nothing is known of this one, nor of a watch; nor of any when the rules have ended.
+    assert_eq!(
+        (get("/c").await, get("/a?watch=true").await, get("/a?watch=true").await),
+        ("2".into(), "3".into(), "4".into())
+    );
+    proxy.reset(Seed(0));
+    proxy.add(stale(0));
+    assert_eq!(get("/a").await, "5");
+}
+
+#[tokio::test]
 async fn rules_change_over_http() {
     let (proxy, _, client) = world(false).await;
     let admin = proxy.admin_url().unwrap();

@@ -13,6 +13,8 @@ pub const NAMES: &[&str] = &[
     "own::openstacksdk_sees_the_same",
     "own::no_valid_host_is_capacity",
     "own::no_lease_is_left",
+    "own::a_creation_that_is_late_is_taken_back",
+    "own::a_group_of_the_users_is_waited_for",
     "own::a_new_token_is_had_when_one_is_refused",
     "own::a_wrong_secret_is_shown_once",
     "own::a_second_server_is_removed",
@@ -26,6 +28,8 @@ pub async fn run(name: &str, world: &OpenstackWorld) {
         "own::openstacksdk_sees_the_same" => openstacksdk_sees_the_same(world).await,
         "own::no_valid_host_is_capacity" => no_valid_host_is_capacity(world).await,
         "own::no_lease_is_left" => no_lease_is_left(world).await,
+        "own::a_creation_that_is_late_is_taken_back" => a_creation_that_is_late_is_taken_back(world).await,
+        "own::a_group_of_the_users_is_waited_for" => a_group_of_the_users_is_waited_for(world).await,
         "own::a_new_token_is_had_when_one_is_refused" => a_new_token_is_had_when_one_is_refused(world).await,
         "own::a_wrong_secret_is_shown_once" => a_wrong_secret_is_shown_once(world).await,
         "own::a_second_server_is_removed" => a_second_server_is_removed(world).await,
@@ -118,21 +122,79 @@ async fn no_valid_host_is_capacity(world: &OpenstackWorld) {
     clear(&*provider, &wish.key).await;
 }
 
+/// What stands for creations under way.
+async fn tokens(world: &OpenstackWorld) -> (usize, usize) {
+    (world.plane.leases().await.len(), world.plane.groups().await.len())
+}
+
 async fn no_lease_is_left(world: &OpenstackWorld) {
     let provider = world.connect(Connect::default()).await.unwrap();
     let wish = world.wish(key(1));
     lodge(&*provider, &wish).await;
-    assert_eq!(world.plane.leases().await, Vec::<String>::new());
+    assert_eq!(tokens(world).await, (0, 0));
     clear(&*provider, &wish.key).await;
-    // A creation that nothing is heard of keeps its lease until it cannot turn up any more.
+    // A creation that nothing is heard of keeps both until somebody else has dealt with it.
+    let wish = world.wish(key(2));
     world.trouble(Request::Create, Trouble::LostRequest, Some(1)).await;
     failed(provider.create(&wish).await, &[ErrorKind::UnknownOutcome]);
-    assert_eq!(world.plane.leases().await.len(), 1);
+    assert_eq!(tokens(world).await, (1, 1));
     let restarted = world.connect(Connect::default()).await.unwrap();
     failed(restarted.create(&wish).await, &[ErrorKind::UnknownOutcome]);
+    // Who sent it knows that it is not under way any more, and need not wait.
+    lodge(&*provider, &wish).await;
+    assert_eq!(tokens(world).await, (0, 0));
+    only_one(world, &wish.key).await;
     clear(&*restarted, &wish.key).await;
-    assert_eq!(world.plane.leases().await, Vec::<String>::new());
     assert!(world.made_for(&wish.key.guest).await.iter().all(|made| !made.alive));
+}
+
+/// The request of one creation stays on its way until after the next.
+async fn a_creation_that_is_late_is_taken_back(world: &OpenstackWorld) {
+    let provider = world.connect(Connect::default()).await.unwrap();
+    let wish = world.wish(key(1));
+    for removed in [false, true] {
+        world.trouble(Request::Create, Trouble::LostRequest, Some(1)).await;
+        failed(provider.create(&wish).await, &[ErrorKind::UnknownOutcome]);
+        let [group] = &world.plane.groups().await[..] else { panic!("a group for the creation") };
+        let late = json!({ "server": world.body(&wish, &[], &[]).await, "os:scheduler_hints": { "group": group } });
+        if removed {
+            clear(&*provider, &wish.key).await;
+        } else {
+            lodge(&*provider, &wish).await;
+        }
+        let (status, answer) = world.plane.member.send(Method::POST, "/servers", Some(late)).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.to_string().contains("Instance group"), "{answer}");
+        if !removed {
+            only_one(world, &wish.key).await;
+            clear(&*provider, &wish.key).await;
+        }
+    }
+    assert!(world.made_for(&wish.key.guest).await.iter().filter(|made| made.ran).count() == 1);
+    assert_eq!(tokens(world).await, (0, 0));
+}
+
+/// Where a server must be in a group of the user's, a creation that was not answered is waited for.
+async fn a_group_of_the_users_is_waited_for(world: &OpenstackWorld) {
+    let body = json!({ "server_group": { "name": "spread", "policy": "soft-anti-affinity" } });
+    let group = world.plane.member.done(Method::POST, "/os-server-groups", body).await;
+    let group = text(&group["server_group"]["id"]).to_owned();
+    let config = innkeeper::provider::openstack::OpenstackConfig {
+        server_group: Some(group.clone()),
+        ..world.config(Connect::default())
+    };
+    let provider = innkeeper::provider::openstack::OpenstackProvider::connect(config).unwrap();
+    let wish = world.wish(key(1));
+    world.trouble(Request::Create, Trouble::LostRequest, Some(1)).await;
+    failed(provider.create(&wish).await, &[ErrorKind::UnknownOutcome]);
+    failed(provider.create(&wish).await, &[ErrorKind::UnknownOutcome]);
+    assert!(world.made_for(&wish.key.guest).await.is_empty());
+    lodge(&*provider, &wish).await;
+    only_one(world, &wish.key).await;
+    let members = world.plane.member.get(&format!("/os-server-groups/{group}")).await;
+    assert_eq!(members["server_group"]["members"].as_array().unwrap().len(), 1);
+    clear(&*provider, &wish.key).await;
+    assert_eq!(tokens(world).await, (0, 1), "the user's group stays");
 }
 
 /// Requests that came to Keystone.

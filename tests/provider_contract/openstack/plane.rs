@@ -110,7 +110,7 @@ impl Plane {
         gone
     }
 
-    /// Removes all servers and leases.
+    /// Removes all servers, leases and groups.
     pub async fn reset(&self) {
         let began = Instant::now();
         loop {
@@ -128,6 +128,15 @@ impl Plane {
         for name in self.leases().await {
             self.member.send(Method::DELETE, &format!("/os-keypairs/{name}"), None).await;
         }
+        for group in self.groups().await {
+            self.member.send(Method::DELETE, &format!("/os-server-groups/{group}"), None).await;
+        }
+    }
+
+    /// The server groups that stand for creations.
+    pub async fn groups(&self) -> Vec<String> {
+        let groups = self.member.get("/os-server-groups").await;
+        groups["server_groups"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The key pairs that stand for creations under way.
@@ -187,7 +196,7 @@ impl Nova {
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let request = self.http.request(method, format!("{}{path}", self.url)).header("x-auth-token", &self.token);
         let request =
-            request.header("openstack-api-version", "compute 2.79").header("content-type", "application/json");
+            request.header("openstack-api-version", "compute 2.93").header("content-type", "application/json");
         let request = match body {
             Some(body) => request.body(body.to_string()),
             None => request,

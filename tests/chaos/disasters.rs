@@ -1,0 +1,111 @@
+//! What befalls the API server, and the operator's clock.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fault_proxy::{Fault, Rule, Seed};
+use serde_json::{Value, json};
+
+use crate::{
+    changes::{same, vms},
+    check,
+    scenario::{create, delete, overflowing, patch},
+    world::{Way, World, until},
+};
+
+fn being_made(world: &World) -> Result<(), String> {
+    let begun = || {
+        world.revive_operator();
+        (!world.truth.left().is_empty()).then_some(())
+    };
+    until("a VM is being made", Duration::from_mins(2), begun)
+}
+
+const GUESTS: &str = "/apis/innkeeper.dev/v1alpha1/guests";
+
+/// The API server and etcd are killed and started again: while guests are made, then while the operator is cut off and a
+/// workload is scaled, until etcd has forgotten all that the operator knows of, and while the workload is deleted.
+pub fn restarts(world: &World, name: &str) -> Result<(), String> {
+    create(world, name, 3, &overflowing())?;
+    being_made(world)?;
+    world.stack.restart_api();
+    check::at_rest(world, name, 3)?;
+
+    world.proxy(Way::Api).add(Rule::on("*", Fault::ResetBefore));
+    let now: Value =
+        serde_json::from_str(&world.stack.kubectl(&["get", "--raw", GUESTS])).map_err(|e| e.to_string())?;
+    let version = now["metadata"]["resourceVersion"].as_str().ok_or("a list has a version")?.to_owned();
+    patch(world, name, &json!({ "replicas": 1 }))?;
+    let then = format!("{GUESTS}?resourceVersion={version}&resourceVersionMatch=Exact&limit=500");
+    let forgotten = || {
+        let said = world.stack.try_kubectl(&["get", "--raw", &then]);
+        (!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("too old")).then_some(())
+    };
+    until("etcd has forgotten it", Duration::from_mins(2), forgotten)?;
+    // A new one has no events of before either: whoever asks for them is told that they are gone.
+    world.stack.restart_api();
+    world.proxy(Way::Api).reset(Seed(0));
+    check::at_rest(world, name, 1)?;
+
+    delete(world, name)?;
+    world.stack.restart_api();
+    check::gone(world, name)
+}
+
+/// `libfaketime`, as Debian has it.
+const LIBRARIES: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
+
+/// An operator whose clock goes wrong as the file `hand` says.
+fn with_clock(world: &World, library: &str, hand: &Path) -> Result<PathBuf, String> {
+    let program = world.stack.folder.path().join("innkeeper-with-clock");
+    let script = format!(
+        "#!/bin/sh\nexport LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 \
+         FAKETIME_DONT_FAKE_MONOTONIC=1\nexec {} \"$@\"\n",
+        hand.display(),
+        world.program.display(),
+    );
+    let made = std::fs::write(&program, script)
+        .and_then(|()| std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)));
+    made.map(|()| program).map_err(|error| format!("the program with a clock: {error}"))
+}
+
+/// The operator's clock jumps two hours ahead while guests are made, and is put back; later it jumps two hours back.
+pub fn clock(world: &World, name: &str) -> Result<(), String> {
+    let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
+        println!("chaos: the clock is left alone: libfaketime is missing (Debian: apt-get install faketime)");
+        return Ok(());
+    };
+    let hand = world.stack.folder.path().join("clock");
+    let set = |offset: &str| std::fs::write(&hand, offset).map_err(|error| format!("the clock cannot be set: {error}"));
+    set("+0")?;
+    let program = with_clock(world, library, &hand)?;
+    world.kill_operator();
+    world.start_operator_of(&program);
+    create(world, name, 3, &overflowing())?;
+    being_made(world)?;
+    set("+7200s")?;
+    check::at_rest(world, name, 3)?;
+    let before = vms(world);
+    set("+0")?;
+    check::at_rest(world, name, 3)?;
+    same(world, &before)?;
+    patch(world, name, &json!({ "replicas": 1 }))?;
+    set("-7200s")?;
+    check::at_rest(world, name, 1)?;
+    set("+7200s")?;
+    delete(world, name)?;
+    let gone = check::gone(world, name);
+    // Its log tells when it was: two hours from now.
+    let log = std::fs::read_to_string(program.with_extension("log")).unwrap_or_default();
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(100);
+    let times =
+        log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["timestamp"].as_str()?.parse().ok());
+    if !times.into_iter().any(|time: jiff::Timestamp| time > ahead) {
+        return Err("the operator's clock was right all the time".to_owned());
+    }
+    gone
+}
