@@ -102,9 +102,8 @@ pub fn clock(world: &World, name: &str) -> Result<(), String> {
     // Its log tells when it was: two hours from now.
     let log = std::fs::read_to_string(program.with_extension("log")).unwrap_or_default();
     let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(100);
-    let times =
-        log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["timestamp"].as_str()?.parse().ok());
-    if !times.into_iter().any(|time: jiff::Timestamp| time > ahead) {
+    let mut times = log.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    if !times.any(|time: jiff::Timestamp| time > ahead) {
         return Err("the operator's clock was right all the time".to_owned());
     }
     gone
