@@ -2,12 +2,15 @@
 
 use super::model_small::{Small, explore};
 
-/// How far the short form goes: one fault at any place. From each state the world is then left in peace until it rests.
-const SHORT: Small = Small { faults: 1, ticks: 1 };
+/// From the environment, to go further.
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
 
 #[test]
 fn a_guest_runs_once_and_leaves_without_a_trace_whatever_breaks_once() {
-    let explored = explore(SHORT);
+    // One fault at any place. From each state the world is then left in peace until it rests.
+    let explored = explore(Small { faults: 1, ticks: number("MODEL_TICKS", 1) });
     println!("model: {} states, {} steps deep", explored.states, explored.depth);
     if let Some((what, way)) = explored.violation {
         panic!("violated after {way:?}: {what}");
@@ -23,7 +26,6 @@ fn stateright_finds_nothing() {
 
     use super::model_small::{Calm, Checked};
 
-    let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let small = Small { faults: number("MODEL_FAULTS", 2), ticks: number("MODEL_TICKS", 3) };
     let began = std::time::Instant::now();
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

@@ -143,7 +143,7 @@ pub fn silence(world: &World, name: &str) -> Result<(), String> {
         let matching = Matching::default();
         world.proxy(way).add(Rule { matching, ..Rule::on("*", Fault::ResetBefore) });
     }
-    let until = Instant::now() + Duration::from_secs(150);
+    let until = Instant::now() + Duration::from_mins(4);
     while Instant::now() < until {
         world.revive_operator();
         let guests: Vec<String> =

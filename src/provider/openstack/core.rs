@@ -119,8 +119,10 @@ impl Core {
 
     /// The lease of this name.
     pub(super) fn lease<'a>(&'a self, act: &'a str, name: &'a str) -> Lease<'a> {
-        let (patience, fenced) = (self.config.settling, self.is_fenced());
-        Lease { api: &self.api, act, name, me: &self.me, patience, fenced }
+        let patience = self.config.settling;
+        // As long as the call may have taken, and a while.
+        let own = self.is_fenced().then(|| self.config.deadline + patience / 4);
+        Lease { api: &self.api, act, name, me: &self.me, patience, own }
     }
 
     /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.

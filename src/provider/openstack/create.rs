@@ -91,7 +91,7 @@ async fn fenced(core: &Core, wish: &GuestWish, lease: &Lease<'_>, mut request: V
     let group = fence::raise(&core.api, ACT, &name).await?;
     request["os:scheduler_hints"] = json!({ "group": group });
     let result = match lease.holder().await {
-        Ok(Holder::Me) => look_and_send(core, wish, request).await,
+        Ok((Holder::Me, _)) => look_and_send(core, wish, request).await,
         Ok(_) => Err(not_our_turn()),
         // Nothing was sent.
         Err(error) => Err(ProviderError::new(ErrorKind::Unavailable, ACT, error.message)),

@@ -33,9 +33,9 @@ pub(super) struct Lease<'a> {
     pub me: &'a str,
     /// When somebody else's is old.
     pub patience: Duration,
-    /// A fence keeps earlier creations from coming true. Without one our own lease tells as little as anybody's whether what
-    /// it was taken for is over.
-    pub fenced: bool,
+    /// When our own is: a creation that was not answered in time may still come true, and would be stopped by the next. Not given
+    /// where no fence can stop it: then our own lease tells as little as anybody's whether what it was taken for is over.
+    pub own: Option<Duration>,
 }
 
 /// Who holds a lease.
@@ -47,21 +47,26 @@ pub(super) enum Holder {
     Me,
     /// Somebody does, and may be about to create the server.
     Other,
-    /// Somebody did.
-    Old,
 }
 
-/// What the key pair says.
-fn judge(pair: &KeyPair, now: Option<Timestamp>, me: Option<&str>, patience: Duration) -> Holder {
-    if me.is_some_and(|me| pair.public_key == key(me)) {
-        return Holder::Me;
-    }
+/// What the key pair says: who holds the lease, and whether it is old.
+fn judge(
+    pair: &KeyPair,
+    now: Option<Timestamp>,
+    me: &str,
+    patience: Duration,
+    own: Option<Duration>,
+) -> (Holder, bool) {
+    let (holder, patience) = match own {
+        Some(own) if pair.public_key == key(me) => (Holder::Me, own),
+        _ => (Holder::Other, patience),
+    };
     let made: Option<Timestamp> =
         pair.created_at.as_ref().and_then(|at| format!("{}Z", at.trim_end_matches('Z')).parse().ok());
     let age = made.zip(now).map(|(made, now)| now.duration_since(made));
     // Nova tells whole seconds.
     let end = jiff::SignedDuration::try_from(patience + Duration::from_secs(1)).unwrap_or(jiff::SignedDuration::MAX);
-    if age.is_some_and(|age| age > end) { Holder::Old } else { Holder::Other }
+    (holder, age.is_some_and(|age| age > end))
 }
 
 /// The holder's name is the key's comment.
@@ -80,26 +85,26 @@ impl Lease<'_> {
                 Err(error) => return Err(explained(error, self.act)),
             }
             match self.holder().await? {
-                Holder::Me => return Ok(true),
-                Holder::Other => return Ok(false),
-                Holder::Old => self.give_back().await?,
-                Holder::Nobody => {}
+                (Holder::Me, old) => return Ok(old),
+                (Holder::Other, false) => return Ok(false),
+                (Holder::Other, true) => self.give_back().await?,
+                (Holder::Nobody, _) => {}
             }
         }
         Ok(false)
     }
 
-    /// Who holds the lease.
-    pub(super) async fn holder(&self) -> Result<Holder> {
+    /// Who holds the lease, and whether it is old.
+    pub(super) async fn holder(&self) -> Result<(Holder, bool)> {
         let answer = match self.api.call(self.act, Request::get(format!("/os-keypairs/{}", self.name))).await {
             Ok(answer) => answer,
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok((Holder::Nobody, false)),
             Err(error) => return Err(error),
         };
         let reply: OneKeyPair = serde_json::from_slice(&answer.body).map_err(|_| {
             ProviderError::new(ErrorKind::Unavailable, self.act, "Nova's answer about a key pair cannot be read")
         })?;
-        Ok(judge(&reply.keypair, answer.date, self.fenced.then_some(self.me), self.patience))
+        Ok(judge(&reply.keypair, answer.date, self.me, self.patience, self.own))
     }
 
     /// Gives the lease back, or takes it away. Not there is success.
@@ -141,18 +146,23 @@ mod tests {
             public_key: key(who),
             created_at: made.map(|second| format!("2026-11-25T17:00:{second:02}.000000")),
         };
-        for (made, now, expected) in [
-            (Some(0), now(5), Holder::Other),
-            (Some(0), now(11), Holder::Other),
-            (Some(0), now(12), Holder::Old),
+        for (made, now, old) in [
+            (Some(0), now(5), false),
+            (Some(0), now(11), false),
+            (Some(0), now(12), true),
             // Whose age is not known is waited for.
-            (None, now(12), Holder::Other),
-            (Some(0), None, Holder::Other),
-            (Some(9), now(0), Holder::Other),
+            (None, now(12), false),
+            (Some(0), None, false),
+            (Some(9), now(0), false),
         ] {
-            assert_eq!(judge(&pair(made, "them"), now, Some("me"), patience), expected, "{made:?} {now:?}");
-            assert_eq!(judge(&pair(made, "me"), now, Some("me"), patience), Holder::Me, "{made:?} {now:?}");
-            assert_eq!(judge(&pair(made, "me"), now, None, patience), expected, "{made:?} {now:?}");
+            let (them, me) = (pair(made, "them"), pair(made, "me"));
+            let own = Some(Duration::from_secs(3));
+            assert_eq!(judge(&them, now, "me", patience, own), (Holder::Other, old), "{made:?} {now:?}");
+            assert_eq!(judge(&me, now, "me", patience, None), (Holder::Other, old), "{made:?} {now:?}");
+            assert_eq!(judge(&me, now, "me", patience, own).0, Holder::Me, "{made:?} {now:?}");
         }
+        let own = Some(Duration::from_secs(3));
+        assert!(!judge(&pair(Some(0), "me"), now(4), "me", patience, own).1);
+        assert!(judge(&pair(Some(0), "me"), now(5), "me", patience, own).1);
     }
 }

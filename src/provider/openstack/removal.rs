@@ -62,10 +62,10 @@ async fn waited(core: &Core, guest: &str) -> Result<Deletion> {
     let name = convert::lease_name(&core.config.owner, guest);
     let lease = core.lease(ACT, &name);
     match lease.holder().await? {
-        Holder::Nobody => Ok(Deletion::Gone),
+        (Holder::Nobody, _) => Ok(Deletion::Gone),
         // Perhaps a creation is on its way whose sender was restarted.
-        Holder::Me | Holder::Other => Ok(Deletion::InProgress),
-        Holder::Old => {
+        (_, false) => Ok(Deletion::InProgress),
+        (_, true) => {
             lease.give_back().await?;
             Ok(Deletion::Gone)
         }

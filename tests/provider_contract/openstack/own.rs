@@ -140,7 +140,7 @@ async fn no_lease_is_left(world: &OpenstackWorld) {
     assert_eq!(tokens(world).await, (1, 1));
     let restarted = world.connect(Connect::default()).await.unwrap();
     failed(restarted.create(&wish).await, &[ErrorKind::UnknownOutcome]);
-    // Who sent it knows that it is not under way any more, and need not wait.
+    // Who sent it waits less long for it.
     lodge(&*provider, &wish).await;
     assert_eq!(tokens(world).await, (0, 0));
     only_one(world, &wish.key).await;
