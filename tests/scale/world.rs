@@ -189,7 +189,8 @@ impl World {
         let seconds = since.duration_since(operator.began).as_secs_f64();
         let lease = |kind: &&String| !kind.contains("leases");
         let counts = operator.counts().by_kind;
-        let writes = counts.keys().filter(lease).map(|kind| counts[kind]).sum();
+        // Not `sum`: of nothing it is minus zero.
+        let writes = counts.keys().filter(lease).fold(0.0, |sum, kind| sum + counts[kind]);
         Restart { seconds, writes, peak_rss_mb: peak.max(operator.peak_rss_mb()) }
     }
 }
