@@ -134,7 +134,7 @@ impl XapiProvider {
             return Err(ProviderError::new(ErrorKind::NotFound, "find the VM", "it is not there"));
         };
         if claim.stage() == Stage::Incomplete {
-            self.finish(&vm, &view, wish).await?;
+            self.finish(&vm, &view, wish).await.map_err(|error| vanished(error, &vm))?;
             self.refresh(&mut view, &vm).await.during("read the VM")?;
         }
         self.sweep(&view, key).await;
@@ -286,5 +286,28 @@ impl XapiProvider {
             Err(error) if error.is("DEVICE_ALREADY_EXISTS") => Ok(()),
             other => other,
         }
+    }
+}
+
+/// The VM that is being made went meanwhile: another operator made one too, and took this for what is too much. That is no
+/// answer to what the guest wishes for; the next look finds the other.
+fn vanished(mut error: ProviderError, vm: &Ref<Vm>) -> ProviderError {
+    if error.kind == ErrorKind::NotFound && error.message.contains(&vm.to_string()) {
+        error.kind = ErrorKind::Unavailable;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_went_while_it_was_made_is_no_missing_image() {
+        let vm = Ref::new("OpaqueRef:1".to_owned());
+        let told =
+            |of: &str| ProviderError::new(ErrorKind::NotFound, "provision the VM", format!("HANDLE_INVALID: VM, {of}"));
+        assert_eq!(vanished(told("OpaqueRef:1"), &vm).kind, ErrorKind::Unavailable);
+        assert_eq!(vanished(told("OpaqueRef:2"), &vm).kind, ErrorKind::NotFound);
     }
 }
