@@ -143,13 +143,7 @@ demo_all() {
   compared
   cordon
 
-  heading "nothing"
-  kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
-  until_guests 0 180
-  kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
-  every_provider_is_empty
-  kubectl delete secrets -A -l "$MARK" >/dev/null
-  sandbox_stop
+  leave_nothing 180
   printf 'demo: ok guests=%d xen=%d ec2=%d gce=%d openstack=%d clients=%d replaced=%d left=%d seconds=%d\n' \
     "$replicas" "$xen" "$ec2" "$gce" "$openstack" "$SEEN" "$REPLACED" "$LEFT" "$((SECONDS - BEGAN))"
 }

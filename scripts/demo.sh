@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The demonstration, with POOLS=all that of scripts/demo-all.sh, else: two pools, a batch of two guests at home, six web servers, two at home and four rented; the batch
-# ends and two of them come home; scaled to eight and to two; removed. At the end both providers are asked directly
-# whether anything is left. Every number in the last line is counted, none is written.
+# The demonstration, with POOLS=all that of scripts/demo-all.sh, else: two pools, a batch of two guests at home, six web
+# servers, two at home and four rented; the batch ends and two of them come home; scaled to eight and to two; removed. At
+# the end both providers are asked directly whether anything is left. Every number in the last line is counted, none is written.
 . "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
 
 BEGAN=$SECONDS
@@ -83,6 +83,17 @@ every_provider_is_empty() {
   say "  at the providers: nothing is left"
 }
 
+# leave_nothing SECONDS: removes the workload, whose guests may take so long, and the pools, and sees that nothing is left.
+leave_nothing() {
+  heading "nothing"
+  kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
+  until_guests 0 "$1"
+  kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
+  every_provider_is_empty
+  kubectl delete secrets -A -l "$MARK" >/dev/null
+  sandbox_stop
+}
+
 # provided EXPECTED-XEN EXPECTED-EC2 WHEN: counts the running VMs at the providers; "-" expects nothing of one of them.
 provided() {
   read -r XEN EC2 _ _ _ < <(look providers "$SANDBOX/baseline.json")
@@ -137,13 +148,7 @@ demo() {
   provided - - "with two guests"
   [ "$((XEN + EC2))" = 2 ] || fail "two guests were left, and the providers run $((XEN + EC2)) VMs"
 
-  heading "nothing"
-  kubectl delete virtualworkload -n "$NAMESPACE" "$WORKLOAD" --timeout=60s >&2 || fail "the workload is not gone within 60 s"
-  until_guests 0 60
-  kubectl delete -f "$SANDBOX/examples.yaml" --ignore-not-found --timeout=60s >&2 || fail "the pools are not gone within 60 s"
-  every_provider_is_empty
-  kubectl delete secrets -A -l "$MARK" >/dev/null
-  sandbox_stop
+  leave_nothing 60
   printf 'demo: ok guests=%d xen=%d ec2=%d home=%d left=%d seconds=%d\n' \
     "$guests" "$xen" "$ec2" "$home" "$LEFT" "$((SECONDS - BEGAN))"
 }

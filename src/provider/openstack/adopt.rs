@@ -11,13 +11,16 @@ use super::{
     core::Core,
     wire::Server,
 };
-use crate::provider::{ErrorKind, Key, ObservedGuest, ProviderError, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    ErrorKind, Key, ObservedGuest, ProviderError, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 /// Marks the server as the guest's, and looks again: where two take it over at once, one finds the other's mark.
 pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGuest> {
     const ACT: &str = "adopt the server";
     core.look(ACT, &key.guest).await?;
-    if let Some(seen) = core.known(key).filter(Seen::is_live) {
+    if let Some(seen) = core.view.known(key).filter(Seen::is_live) {
         if seen.guest.provider_id == id {
             return Ok(seen.guest);
         }
@@ -31,11 +34,11 @@ pub(super) async fn adopt(core: &Core, key: &Key, id: &str) -> Result<ObservedGu
     for tag in [convert::owner_tag(&core.config.owner), convert::guest_tag(&key.guest)] {
         core.api.call(ACT, Request::put(format!("/servers/{id}/tags/{tag}"), None)).await?;
     }
-    core.touch();
+    core.view.touch();
     let server = core.api.server(ACT, id).await?;
     match convert::ours(&core.config.owner, &server) {
         Some(seen) if seen.guest.key.guest == key.guest => {
-            core.wrote(seen.clone());
+            core.view.wrote(seen.clone());
             Ok(seen.guest)
         }
         Some(seen) => Err(refused(ACT, format!("server {id} was adopted as {} meanwhile", seen.guest.key))),
@@ -98,13 +101,13 @@ pub(super) async fn release(core: &Core, key: &Key) -> Result<()> {
     }
     // What this process knows of it goes too, also where an earlier release was cut off at its very end.
     let known: Vec<String> = {
-        let snapshot = core.snapshot();
+        let snapshot = core.view.snapshot();
         let same = snapshot.of_guest(&key.guest).filter(|seen| seen.guest.key.incarnation == key.incarnation);
         same.map(|seen| seen.guest.provider_id.clone()).collect()
     };
     for id in known {
-        core.snapshot().forget(&id);
+        core.view.snapshot().forget(&id);
     }
-    core.touch();
+    core.view.touch();
     Ok(())
 }

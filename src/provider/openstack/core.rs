@@ -2,43 +2,34 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::{
-    sync::{Notify, Semaphore, broadcast},
-    time::Instant,
-};
+use async_trait::async_trait;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     client::{Api, Request},
-    config::OpenstackConfig,
+    config::{OpenstackConfig, Refresh},
     convert::{self, Seen},
     flavors::{Catalogue, Found},
     lease::Lease,
+    tidy::{self, Swept},
     wire::Flavor,
 };
 use crate::provider::{
-    Change, ErrorKind, Key, ProviderError, Result,
+    ErrorKind, Key, ProviderError, Result,
     rented::{
         aside::Aside,
-        snapshot::{Read, Rented as _, Snapshot},
+        follow::{Pace, Region, View, locked},
+        snapshot::Rented as _,
     },
 };
 
-/// Changes that a slow listener may lag behind before it is told to read everything anew.
-const CHANGES: usize = 1024;
-
 /// Creations that are under way at a time.
 const CREATIONS: usize = 4;
-
-/// How the last read of everything went.
-#[derive(Debug)]
-struct LastRead {
-    began: Instant,
-    failed: Option<ProviderError>,
-}
 
 /// One lock for each guest that something is done with.
 type Turns = BTreeMap<String, Arc<tokio::sync::Mutex<()>>>;
@@ -47,57 +38,31 @@ type Turns = BTreeMap<String, Arc<tokio::sync::Mutex<()>>>;
 pub(super) struct Core {
     pub(super) config: OpenstackConfig,
     pub(super) api: Api,
-    pub(super) changes: broadcast::Sender<Change>,
-    /// Wakes the poller: something was written.
-    pub(super) nudge: Notify,
+    /// What is known.
+    pub(super) view: View<Seen>,
     /// Creations under way: each needs a server group, of which a project may have ten where nobody says otherwise.
     pub(super) creations: Semaphore,
     /// The name of this connection among all that there ever were.
     pub(super) me: String,
-    snapshot: Mutex<Snapshot<Seen>>,
-    touched: Mutex<Option<Instant>>,
     aside: Mutex<Aside>,
     flavors: tokio::sync::Mutex<Catalogue>,
     turns: Mutex<Turns>,
-    reading: tokio::sync::Mutex<Option<LastRead>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these guard is replaced whole, so a panic elsewhere cannot have left it half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    swept: Mutex<Swept>,
 }
 
 impl Core {
     pub(super) fn new(config: OpenstackConfig) -> Result<Self> {
         Ok(Self {
             api: Api::new(&config)?,
-            changes: broadcast::channel(CHANGES).0,
-            nudge: Notify::new(),
+            view: View::new(config.settling),
             creations: Semaphore::new(CREATIONS),
             me: Uuid::new_v4().to_string(),
-            snapshot: Mutex::new(Snapshot::new(config.settling)),
-            touched: Mutex::default(),
             aside: Mutex::default(),
             flavors: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
+            swept: Mutex::default(),
             config,
         })
-    }
-
-    pub(super) fn snapshot(&self) -> MutexGuard<'_, Snapshot<Seen>> {
-        locked(&self.snapshot)
-    }
-
-    /// When we last wrote, or last saw a change.
-    pub(super) fn touched(&self) -> Option<Instant> {
-        *locked(&self.touched)
-    }
-
-    /// The next reads should come quickly.
-    pub(super) fn touch(&self) {
-        *locked(&self.touched) = Some(Instant::now());
-        self.nudge.notify_one();
     }
 
     /// What is put aside for want of room.
@@ -125,63 +90,16 @@ impl Core {
         Lease { api: &self.api, act, name, me: &self.me, patience, own }
     }
 
-    /// Reads everything of this owner. Callers that wait while a read begins share it and its failure.
-    pub(super) async fn refresh(&self, act: &str) -> Result<()> {
-        let asked = Instant::now();
-        let mut last = self.reading.lock().await;
-        if let Some(LastRead { failed, .. }) = last.as_ref().filter(|last| last.began > asked) {
-            return failed.as_ref().map_or(Ok(()), |error| Err(again(act, error)));
-        }
-        let began = Instant::now();
-        let result = self.read(act, began, None).await;
-        let failed = result.as_ref().err().map(|error| again(act, error));
-        *last = Some(LastRead { began, failed });
-        result
-    }
-
-    /// Reads everything of one guest. Afterwards the snapshot knows at least what Nova showed.
-    pub(super) async fn look(&self, act: &str, guest: &str) -> Result<()> {
-        self.read(act, Instant::now(), Some(guest)).await
-    }
-
-    async fn read(&self, act: &str, began: Instant, guest: Option<&str>) -> Result<()> {
-        let owner = &self.config.owner;
-        let tags: Vec<String> =
-            std::iter::once(convert::owner_tag(owner)).chain(guest.map(convert::guest_tag)).collect();
-        let servers = self.api.servers(act, &tags, self.config.page_size).await?;
-        let seen = servers.iter().filter_map(|server| convert::ours(owner, server)).collect();
-        let read = Read { began, guest: guest.map(str::to_owned), seen };
-        let changed = self.snapshot().merge(read, Instant::now());
-        if !changed.is_empty() {
-            self.touch();
-        }
-        self.tell(changed);
-        Ok(())
-    }
-
-    /// Passes changes on. Nobody listening is no failure.
-    pub(super) fn tell(&self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            let _ = self.changes.send(change);
-        }
-    }
-
-    /// What is known of the guest's VM.
-    pub(super) fn known(&self, key: &Key) -> Option<Seen> {
-        self.snapshot().find(key)
-    }
-
-    /// Notes what a write was answered with.
-    pub(super) fn wrote(&self, seen: Seen) {
-        self.snapshot().write(seen, Instant::now());
-        self.touch();
+    /// What is known of server groups of ours.
+    pub(super) fn swept(&self) -> MutexGuard<'_, Swept> {
+        locked(&self.swept)
     }
 
     /// The guest's VM for an operation that needs one.
     pub(super) async fn existing(&self, act: &str, key: &Key) -> Result<Seen> {
         self.look(act, &key.guest).await?;
         let not_found = |message: &str| Err(ProviderError::new(ErrorKind::NotFound, act, message));
-        match self.known(key) {
+        match self.view.known(key) {
             Some(seen) if seen.is_live() => Ok(seen),
             Some(seen) => not_found(&format!("server {} is being removed", seen.guest.provider_id)),
             None => not_found("the guest has no server"),
@@ -192,7 +110,7 @@ impl Core {
     pub(super) async fn again(&self, act: &str, seen: &Seen) -> Result<Seen> {
         let server = self.api.server(act, &seen.guest.provider_id).await?;
         let now = convert::seen(seen.guest.key.clone(), &server);
-        self.wrote(now.clone());
+        self.view.wrote(now.clone());
         Ok(now)
     }
 
@@ -200,7 +118,7 @@ impl Core {
     pub(super) async fn act(&self, act: &str, seen: &Seen, what: serde_json::Value) -> Result<()> {
         let path = format!("/servers/{}/action", seen.guest.provider_id);
         self.api.call(act, Request::post(path, what)).await?;
-        self.touch();
+        self.view.touch();
         Ok(())
     }
 
@@ -221,10 +139,34 @@ impl Core {
     }
 }
 
-/// The same failure for another caller.
-fn again(act: &str, error: &ProviderError) -> ProviderError {
-    let mut copy = ProviderError::new(error.kind, act, error.message.clone());
-    copy.code.clone_from(&error.code);
-    copy.retry_after = error.retry_after;
-    copy
+#[async_trait]
+impl Region for Core {
+    type Seen = Seen;
+
+    const NAME: &'static str = "OpenStack";
+
+    fn view(&self) -> &View<Seen> {
+        &self.view
+    }
+
+    fn pace(&self) -> Pace {
+        let Refresh { quick, slow, lively } = self.config.refresh;
+        Pace { quick, moving: quick, slow, lively }
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.api.closed
+    }
+
+    async fn read(&self, act: &str, guest: Option<&str>) -> Result<Vec<Seen>> {
+        let owner = &self.config.owner;
+        let tags: Vec<String> =
+            std::iter::once(convert::owner_tag(owner)).chain(guest.map(convert::guest_tag)).collect();
+        let servers = self.api.servers(act, &tags, self.config.page_size).await?;
+        Ok(servers.iter().filter_map(|server| convert::ours(owner, server)).collect())
+    }
+
+    async fn tidy(&self) {
+        tidy::tidy(self).await;
+    }
 }

@@ -21,6 +21,7 @@ use crate::provider::{
     Change, ErrorKind, GuestWish, ObservedGuest, ProviderError, Result,
     rented::{
         aside::Offering,
+        follow::Region as _,
         snapshot::{Launch, Rented as _},
     },
 };
@@ -35,7 +36,7 @@ pub(super) async fn create(core: &Core, wish: &GuestWish) -> Result<ObservedGues
     let turn = core.turn(&wish.key.guest);
     let _turn = turn.lock().await;
     core.look(ACT, &wish.key.guest).await?;
-    if let Some(seen) = core.known(&wish.key) {
+    if let Some(seen) = core.view.known(&wish.key) {
         return there(core, wish, seen).await;
     }
     let name = wish.instance_type.as_deref().ok_or_else(|| {
@@ -107,7 +108,7 @@ async fn fenced(core: &Core, wish: &GuestWish, lease: &Lease<'_>, mut request: V
 async fn look_and_send(core: &Core, wish: &GuestWish, request: Value) -> Result<ObservedGuest> {
     // Whoever was here before may have created it between the first look and now.
     core.look(ACT, &wish.key.guest).await?;
-    match core.known(&wish.key) {
+    match core.view.known(&wish.key) {
         Some(seen) => there(core, wish, seen).await,
         None => send(core, wish, request).await,
     }
@@ -115,22 +116,22 @@ async fn look_and_send(core: &Core, wish: &GuestWish, request: Value) -> Result<
 
 async fn send(core: &Core, wish: &GuestWish, request: Value) -> Result<ObservedGuest> {
     let guest = &wish.key.guest;
-    let before = core.snapshot().launching(guest, Launch { token: String::new(), sent: Instant::now() });
+    let before = core.view.snapshot().launching(guest, Launch { token: String::new(), sent: Instant::now() });
     let reply: Result<CreatedReply> = core.api.ask(ACT, Request::post("/servers", request)).await;
-    core.touch();
+    core.view.touch();
     match reply {
         Ok(created) => {
             let seen = Seen::asked_for(wish.key.clone(), &created.server.id);
-            core.wrote(seen.clone());
+            core.view.wrote(seen.clone());
             // From the first moment on.
             if wish.protected {
                 hold_new(core, &seen).await?;
             }
-            Ok(core.known(&wish.key).unwrap_or(seen).guest)
+            Ok(core.view.known(&wish.key).unwrap_or(seen).guest)
         }
         Err(error) if error.kind == ErrorKind::UnknownOutcome => after(core, wish, error).await,
         Err(mut error) => {
-            core.snapshot().refused(guest, before);
+            core.view.snapshot().refused(guest, before);
             if error.kind == ErrorKind::Capacity {
                 put_aside(core, wish, error.code.as_deref().unwrap_or_default());
             }
@@ -155,7 +156,7 @@ async fn after(core: &Core, wish: &GuestWish, error: ProviderError) -> Result<Ob
         sleep(core.config.settling.mul_f64(part)).await;
         // A failed look tells nothing: the creation's own outcome stays unknown.
         if core.look(ACT, &wish.key.guest).await.is_ok()
-            && let Some(seen) = core.known(&wish.key)
+            && let Some(seen) = core.view.known(&wish.key)
         {
             return Ok(seen.guest);
         }
@@ -178,13 +179,13 @@ async fn there(core: &Core, wish: &GuestWish, seen: Seen) -> Result<ObservedGues
     if !seen.guest.busy {
         let offering = offering(core, wish);
         if core.aside().launched(&offering) {
-            core.tell([Change::Pool]);
+            core.view.tell([Change::Pool]);
         }
     }
     if wish.protected && !seen.held {
         hold_new(core, &seen).await?;
     }
-    Ok(core.known(&wish.key).unwrap_or(seen).guest)
+    Ok(core.view.known(&wish.key).unwrap_or(seen).guest)
 }
 
 /// Removes a server that never ran, and says why it did not.
@@ -196,7 +197,7 @@ async fn buried(core: &Core, wish: &GuestWish, seen: &Seen) -> Result<ProviderEr
     let deadline = Instant::now() + core.config.deadline;
     loop {
         core.look(ACT, &wish.key.guest).await?;
-        if core.known(&wish.key).is_none() {
+        if core.view.known(&wish.key).is_none() {
             break;
         }
         if Instant::now() + core.config.refresh.quick > deadline {
@@ -222,7 +223,7 @@ fn offering(core: &Core, wish: &GuestWish) -> Offering {
 fn put_aside(core: &Core, wish: &GuestWish, said: &str) {
     core.aside().refused(&offering(core, wish), said, Instant::now());
     // The pool's status must say so before the guest is placed anew.
-    core.tell([Change::Pool]);
+    core.view.tell([Change::Pool]);
 }
 
 /// Locks the server as soon as Nova can: not before its scheduler has found a host.
@@ -245,16 +246,16 @@ async fn hold_new(core: &Core, seen: &Seen) -> Result<()> {
 /// Locks the server: Nova refuses to remove it until it is unlocked.
 pub(super) async fn hold(core: &Core, seen: &Seen, act: &str) -> Result<()> {
     core.act(act, seen, json!({ "lock": { "locked_reason": convert::HELD } })).await?;
-    let mut now = core.known(&seen.guest.key).unwrap_or_else(|| seen.clone());
+    let mut now = core.view.known(&seen.guest.key).unwrap_or_else(|| seen.clone());
     (now.held, now.guest.protected) = (true, Some(true));
-    core.wrote(now);
+    core.view.wrote(now);
     Ok(())
 }
 
 /// Removes live servers beyond the one of each key. `true`: there were some. There is one only where an operator was cut off
 /// for longer than a creation may take: it costs money and does the guest's work twice.
 pub(super) async fn retire_surplus(core: &Core) -> Result<bool> {
-    let surplus = core.snapshot().surplus();
+    let surplus = core.view.snapshot().surplus();
     for seen in &surplus {
         let (guest, id) = (&seen.guest.key, &seen.guest.provider_id);
         tracing::warn!(%guest, server = %id, "a guest has a second server: the younger is removed");

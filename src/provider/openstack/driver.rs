@@ -1,24 +1,17 @@
 //! The operations of [`Provider`] on OpenStack.
 
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
+use futures::stream::BoxStream;
 use serde_json::{Value, json};
-use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use tokio::time::Instant;
 
-use super::{
-    adopt, amend, config::OpenstackConfig, convert::Seen, core::Core, create, fault::redact, poller, removal, wire,
-};
+use super::{adopt, amend, config::OpenstackConfig, convert::Seen, core::Core, create, fault::redact, removal, wire};
 use crate::provider::{
     Amendment, Change, Deletion, ErrorKind, Freshness, GuestWish, Inventory, Key, Missing, ObservedGuest,
     OfferingAside, Power, Provider, ProviderError, Result, StopMode,
+    rented::follow::{self, Region as _},
 };
 
 /// When to come back to a server that is between two states.
@@ -28,7 +21,6 @@ pub(super) const MOVING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct OpenstackProvider {
     core: Arc<Core>,
-    following: Once,
 }
 
 impl OpenstackProvider {
@@ -41,27 +33,14 @@ impl OpenstackProvider {
         if config.owner.0.is_empty() {
             return refuse("the owner is empty");
         }
-        Ok(Arc::new(Self { core: Arc::new(Core::new(config)?), following: Once::new() }))
-    }
-
-    /// Starts reading in the background. Only who asks for what was last seen needs it.
-    fn follow(&self) {
-        self.following.call_once(|| {
-            tokio::spawn(poller::run(Arc::clone(&self.core)));
-        });
-    }
-
-    /// Whether what was last read is recent enough to answer from.
-    fn is_fresh(&self) -> bool {
-        let oldest = self.core.config.refresh.slow * 4;
-        self.core.snapshot().read_at().is_some_and(|read| read.elapsed() < oldest)
+        Ok(Arc::new(Self { core: Arc::new(Core::new(config)?) }))
     }
 
     /// Asks Nova for a change of state, and notes what the server is then on its way to.
     async fn shift(&self, act: &str, seen: &Seen, what: Value, to: Power) -> Result<ObservedGuest> {
         unlocked(&self.core, act, seen, what).await?;
         let now = seen.with_power(to);
-        self.core.wrote(now.clone());
+        self.core.view.wrote(now.clone());
         Ok(now.guest)
     }
 
@@ -114,27 +93,11 @@ impl Provider for OpenstackProvider {
     }
 
     async fn list(&self, freshness: Freshness) -> Result<Vec<ObservedGuest>> {
-        if freshness == Freshness::Cached {
-            self.follow();
-        }
-        if freshness == Freshness::Live || !self.is_fresh() {
-            self.core.refresh("list the servers").await?;
-        }
-        Ok(self.core.snapshot().list())
+        follow::list(&self.core, freshness).await
     }
 
     async fn find(&self, key: &Key, freshness: Freshness) -> Result<Option<ObservedGuest>> {
-        const ACT: &str = "find the server";
-        match freshness {
-            Freshness::Live => self.core.look(ACT, &key.guest).await?,
-            Freshness::Cached => {
-                self.follow();
-                if !self.is_fresh() {
-                    self.core.refresh(ACT).await?;
-                }
-            }
-        }
-        Ok(self.core.known(key).map(|seen| seen.guest))
+        follow::find(&self.core, key, freshness).await
     }
 
     async fn create(&self, wish: &GuestWish) -> Result<ObservedGuest> {
@@ -202,16 +165,7 @@ impl Provider for OpenstackProvider {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        self.follow();
-        let (heard, closed) = (self.core.changes.subscribe(), self.core.api.closed.clone());
-        let next = |mut heard: tokio::sync::broadcast::Receiver<Change>| async move {
-            match heard.recv().await {
-                Ok(change) => Some((change, heard)),
-                Err(RecvError::Lagged(_)) => Some((Change::Everything, heard)),
-                Err(RecvError::Closed) => None,
-            }
-        };
-        stream::unfold(heard, next).take_until(closed.cancelled_owned()).boxed()
+        follow::changes(&self.core)
     }
 
     fn settling_time(&self) -> Duration {

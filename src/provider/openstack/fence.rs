@@ -42,10 +42,21 @@ pub(super) async fn raise(api: &Api, act: &str, name: &str) -> Result<String> {
             "the project has no server group to spare, and Innkeeper needs one for each creation under way: remove some, \
              or have the quota raised",
         ),
+        ErrorKind::Auth => forbidden(act, &error),
         // Nothing was created yet.
         ErrorKind::UnknownOutcome => ProviderError::new(ErrorKind::Unavailable, act, error.message),
         _ => error,
     })
+}
+
+/// Old access rules of an application credential do not have these requests.
+fn forbidden(act: &str, error: &ProviderError) -> ProviderError {
+    let message = format!(
+        "{}: where nothing else is refused, permit GET, POST and DELETE of /os-server-groups, as each creation has a server group \
+         of its own (examples/openstack/access-rules.json)",
+        error.message
+    );
+    ProviderError::new(ErrorKind::Auth, act, message)
 }
 
 /// Takes the permission back. Not there is success.
@@ -83,7 +94,8 @@ async fn groups(api: &Api, act: &str) -> Result<Vec<Group>> {
     let (mut all, mut offset) = (Vec::new(), 0);
     loop {
         let path = format!("/os-server-groups?limit={PAGE}&offset={offset}");
-        let page: Groups = api.ask(act, Request::get(path)).await?;
+        let asked: Result<Groups> = api.ask(act, Request::get(path)).await;
+        let page = asked.map_err(|error| if error.kind == ErrorKind::Auth { forbidden(act, &error) } else { error })?;
         let full = page.server_groups.len() >= PAGE;
         all.extend(page.server_groups);
         if !full {

@@ -85,9 +85,9 @@ impl Lease<'_> {
                 Err(error) => return Err(explained(error, self.act)),
             }
             match self.holder().await? {
-                (Holder::Me, old) => return Ok(old),
-                (Holder::Other, false) => return Ok(false),
-                (Holder::Other, true) => self.give_back().await?,
+                (Holder::Me | Holder::Other, false) => return Ok(false),
+                // Our own too: the next creation is waited for from now on.
+                (Holder::Me | Holder::Other, true) => self.give_back().await?,
                 (Holder::Nobody, _) => {}
             }
         }

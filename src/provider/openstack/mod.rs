@@ -23,9 +23,9 @@ mod flavors;
 mod launch;
 mod lease;
 mod login;
-mod poller;
 mod reads;
 mod removal;
+mod tidy;
 mod wire;
 
 pub use clouds::{CloudsError, cloud};

@@ -11,7 +11,10 @@ use super::{
     fence,
     lease::Holder,
 };
-use crate::provider::{Deletion, ErrorKind, Key, Result, rented::snapshot::Rented as _};
+use crate::provider::{
+    Deletion, ErrorKind, Key, Result,
+    rented::{follow::Region as _, snapshot::Rented as _},
+};
 
 const ACT: &str = "remove the server";
 
@@ -21,7 +24,7 @@ pub(super) async fn delete(core: &Core, key: &Key) -> Result<Deletion> {
     let _turn = turn.lock().await;
     core.look(ACT, &key.guest).await?;
     let (all, later) = {
-        let snapshot = core.snapshot();
+        let snapshot = core.view.snapshot();
         let (all, later): (Vec<Seen>, Vec<Seen>) =
             snapshot.of_guest(&key.guest).cloned().partition(|seen| seen.guest.key.incarnation <= key.incarnation);
         (all, !later.is_empty())
@@ -46,7 +49,7 @@ async fn fenced(core: &Core, guest: &str) -> Result<Deletion> {
     core.lease(ACT, &lease).give_back().await?;
     fence::lower_all(&core.api, ACT, &convert::fence_name(owner, guest)).await?;
     core.look(ACT, guest).await?;
-    let mut snapshot = core.snapshot();
+    let mut snapshot = core.view.snapshot();
     if snapshot.of_guest(guest).next().is_some() {
         return Ok(Deletion::InProgress);
     }
@@ -56,7 +59,7 @@ async fn fenced(core: &Core, guest: &str) -> Result<Deletion> {
 
 /// Waits until no creation of the guest's servers can be on its way any more.
 async fn waited(core: &Core, guest: &str) -> Result<Deletion> {
-    if core.snapshot().may_turn_up(guest, Instant::now()) {
+    if core.view.snapshot().may_turn_up(guest, Instant::now()) {
         return Ok(Deletion::InProgress);
     }
     let name = convert::lease_name(&core.config.owner, guest);
@@ -90,8 +93,8 @@ pub(super) async fn remove(core: &Core, seen: &Seen, act: &str) -> Result<()> {
         Err(error) if error.kind != ErrorKind::NotFound => Err(error),
         _ => {
             // The next read tells how far it is.
-            core.snapshot().forget(id);
-            core.touch();
+            core.view.snapshot().forget(id);
+            core.view.touch();
             Ok(())
         }
     }
