@@ -10,7 +10,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${INNKEEPER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/innkeeper}
 BIN=$CACHE/bin
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
-mkdir -p "$BIN"
+mkdir -p "$BIN" "$CARGO_TARGET_DIR"
+
+# Tests hold the path of the checkout that they were built in, and cargo does not see that another one shares the
+# target directory: what reads the path is built again where the checkout is another than the last time.
+if [ "$(cat "$CARGO_TARGET_DIR/checkout" 2>/dev/null)" != "$ROOT" ]; then
+  grep -rlZ --include='*.rs' 'CARGO_MANIFEST_DIR' "$ROOT/tests" | xargs -0 touch -c
+  printf '%s' "$ROOT" >"$CARGO_TARGET_DIR/checkout"
+fi
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }

@@ -18,7 +18,7 @@ from .admin import Admin, BadRequest
 from .errors import MESSAGES, Injected, error_xml, status_of
 from .faults import Fault
 from .lifecycle import LIFECYCLE
-from .remember import remember, remembered
+from .remember import remember, remembered, version_of_now
 from .sigv4 import Credentials, Signed, accepts
 from .world import WORLD
 
@@ -81,7 +81,7 @@ class Front:
             if not fault and (known := remembered(environ, action)):
                 start_response(*known[1])
                 return [known[0]]
-            version = WORLD.version
+            version = version_of_now()
             with contextlib.nullcontext() if action.startswith(_READING) else WORLD.changing():
                 answer = self._collect(environ, began)
         except Injected as fault_in_moto:
