@@ -1,7 +1,7 @@
 # Everything is built below $INNKEEPER_CACHE, else ~/.cache/innkeeper: a second clone is warm from the start.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos soak chaos-selftest model mutations fuzz bench-ec2 without-ec2 test-openstack bench-scale test-guests bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
+.PHONY: help setup test chaos soak chaos-selftest model mutations fuzz bench-ec2 without-ec2 test-xapi test-openstack bench-scale test-guests bench-xapi test-chart test-leaders test-gitops test-image demo sandbox sandbox-stop crds lint fmt clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ bench-ec2: ## Count the calls to EC2 with INSTANCES=1000 at rest over 2 minutes,
 
 without-ec2: ## Check that it builds without the AWS SDK, as contributors may; its dependencies are kept apart
 	@. scripts/lib.sh && CARGO_TARGET_DIR="$$CACHE/target-without-ec2" cargo check --workspace --lib --bins --no-default-features --locked
+
+test-xapi: ## Hold the XAPI driver's contract against a simulated pool in a process apart, by its URL; LOAD="FILE ..." for databases of pools
+	@scripts/test-xapi.sh
+
 test-openstack: ## Put the OpenStack driver through the provider contract, against a real control plane; CASES=own for a part
 	@scripts/test-openstack.sh
 

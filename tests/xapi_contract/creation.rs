@@ -183,6 +183,10 @@ async fn a_failed_provisioning_is_made_anew() {
 #[tokio::test]
 async fn open_storage_is_the_pools_default() {
     let pool = pool::any().await;
+    if pool.default_storage().await.is_none() {
+        eprintln!("skipped: this pool has no default SR");
+        return pool.discard().await;
+    }
     let provider = pool.connect().await;
     let wish = pool.wish("open");
     let template = pool.rpc.by_uuid("VM", &wish.image).await;

@@ -115,7 +115,9 @@ async fn cards_are_on_the_wished_networks() {
 async fn it_starts_on_the_chosen_host() {
     let pool = pool::any().await;
     let provider = pool.connect().await;
-    for host in provider.inventory().await.unwrap().hosts.iter().filter(|host| host.schedulable).take(2) {
+    let hosts = provider.inventory().await.unwrap().hosts;
+    let reached = pool.hosts_with_storage().await;
+    for host in hosts.iter().filter(|host| host.schedulable && reached.contains(&host.id)).take(2) {
         let wish = GuestWish { host: Some(host.id.clone()), ..pool.wish("placed") };
         provider.create(&wish).await.unwrap();
         assert_eq!(provider.start(&wish).await.unwrap().host.as_ref(), Some(&host.name));
@@ -227,7 +229,11 @@ async fn free_memory_is_never_more_than_xapi_says() {
         let reference = pool.rpc.by_uuid("host", &host.id).await;
         let told = number(&pool.rpc.call("host.compute_free_memory", json!([reference])).await);
         assert!(free <= told, "{}: {free} > {told}", host.name);
-        assert!(told - free <= 256 << 20, "{}: {free} is too careful against {told}", host.name);
+        // We count what the control domain has been given, not what it could be ballooned to.
+        let vms = pool.rpc.all("VM").await;
+        let controls = vms.values().filter(|vm| vm["is_control_domain"] == true && vm["resident_on"] == *reference);
+        let given: u64 = controls.map(|vm| number(&vm["memory_target"])).sum();
+        assert!(told - free <= given.max(256 << 20), "{}: {free} is too careful against {told}", host.name);
     }
     delete(&*provider, &wish.key).await;
     pool.finish(&provider).await;

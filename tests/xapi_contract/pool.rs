@@ -204,6 +204,21 @@ impl Pool {
         (self.rpc.all("VM").await.len(), self.rpc.all("VDI").await.len())
     }
 
+    /// uuid of the pool's default SR.
+    pub(crate) async fn default_storage(&self) -> Option<String> {
+        default_of(&self.rpc).await
+    }
+
+    /// uuids of the hosts that the template's storage is plugged in on: guests of it can start there.
+    pub(crate) async fn hosts_with_storage(&self) -> Vec<String> {
+        let Some(sr) = storage(&self.rpc).await else { return Vec::new() };
+        let (hosts, pbds) = (self.rpc.all("host").await, self.rpc.all("PBD").await);
+        let sr = self.rpc.by_uuid("SR", &sr).await;
+        let plugged = pbds.values().filter(|pbd| pbd["SR"] == *sr && pbd["currently_attached"] == true);
+        let uuid = |pbd: &Value| hosts.get(pbd["host"].as_str()?)?["uuid"].as_str().map(str::to_owned);
+        plugged.filter_map(uuid).collect()
+    }
+
     /// Ends the case: removes the template; the guests must be gone already.
     pub(crate) async fn finish(self, provider: &XapiProvider) {
         provider.close().await;
@@ -250,10 +265,17 @@ async fn make_template(rpc: &Rpc) -> String {
 
 /// uuid of the pool's default SR, or of any that holds disks.
 async fn storage(rpc: &Rpc) -> Option<String> {
+    if let Some(default) = default_of(rpc).await {
+        return Some(default);
+    }
+    let srs = rpc.all("SR").await;
+    Some(srs.values().find(|sr| sr["content_type"] == "user")?["uuid"].as_str()?.to_owned())
+}
+
+async fn default_of(rpc: &Rpc) -> Option<String> {
     let (pools, srs) = (rpc.all("pool").await, rpc.all("SR").await);
-    let default = pools.values().next()?["default_SR"].as_str()?.to_owned();
-    let found = srs.get(&default).or_else(|| srs.values().find(|sr| sr["content_type"] == "user"))?;
-    Some(found["uuid"].as_str()?.to_owned())
+    let default = pools.values().next()?["default_SR"].as_str()?;
+    Some(srs.get(default)?["uuid"].as_str()?.to_owned())
 }
 
 /// Waits until there is something, for a minute at most: a busy machine takes its time.
