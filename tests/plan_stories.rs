@@ -2,12 +2,15 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use innkeeper::plan::{Bound, Costs, Explanation, Options, Plan, World, decide};
+use innkeeper::plan::{Bound, Costs, Explanation, MoveOptions, Options, Plan, World, decide};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Story {
     about: String,
+    /// How many moves may be spent on having fewer hosts in use.
+    #[serde(default)]
+    density: usize,
     world: World,
 }
 
@@ -92,7 +95,10 @@ fn every_story_ends_as_it_is_told() {
     for file in files {
         let text = fs::read_to_string(&file).expect("a story");
         let story: Story = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let plan = decide(&story.world, &Options::default());
+        let plan = decide(
+            &story.world,
+            &Options { moves: MoveOptions { density: story.density, ..MoveOptions::default() }, ..Options::default() },
+        );
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let told = tell(&story, &plan).expect("text");
         settings.bind(|| insta::assert_snapshot!(name, told));

@@ -127,7 +127,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, PlanError> {
     let guests = objects.wished_guests(now);
     let pools: Vec<Arc<CloudPool>> = objects.pools.into_values().map(Arc::new).collect();
     let picture = gather::picture(&guests, &pools, &objects.namespaces, &mut gather::Assumed::default(), now);
-    let plan = picture.as_ref().map(|picture| plan::decide(&picture.world, &plan::Options::default()));
+    let plan = picture.as_ref().map(|picture| plan::decide(&picture.world, &crate::scheduler::OPTIONS));
     let names: HashMap<String, String> = guests
         .iter()
         .map(|guest| {

@@ -9,12 +9,16 @@ use std::{
     collections::{BinaryHeap, HashSet},
 };
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
+    MoveOptions,
     candidate::{Ask, Candidate},
     ledger::{Ledger, Place},
     model::{NONE, index},
+    need::{QUESTION, Steps},
     outcome::{Cause, Lane},
-    repair::Change,
+    repair::{Change, is_cooling_down, is_reachable},
     request::Objective,
 };
 
@@ -28,24 +32,40 @@ const MOVED_ON: usize = 4;
 const SECONDS: i64 = 100;
 /// Guests that have just come may be followed by more: count five minutes for that.
 const GRACE: i64 = 300;
-/// More moves for each host than this make no difference.
-const LAVISH: i64 = 64;
 /// How many hosts are tried for that.
 const TRIED_HOSTS: usize = 8;
 /// How many hosts of a pool may turn out not to be emptied before the others are left alone too.
 const MOST_FAILURES: u32 = 32;
 
-/// Empties hosts for as long as the moves last and enters the guests where they go to. `now` is a time in seconds.
-pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usize) -> Vec<Change> {
-    if budget == 0 {
-        return Vec::new();
+/// What is done to have fewer hosts in use.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub changes: Vec<Change>,
+    /// When a move may pay that does not yet, or a guest may move again.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Gathered {
+    fn wake_in(&mut self, now: Timestamp, seconds: i64) {
+        let at = now.checked_add(SignedDuration::from_secs(seconds)).ok();
+        self.wake_at = self.wake_at.into_iter().chain(at).min();
     }
-    let mut moved = HashSet::new();
-    let mut changes = Vec::new();
+}
+
+/// Empties hosts for as long as the moves last and enters the guests where they go to.
+pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, time: Timestamp, options: &MoveOptions) -> Gathered {
+    let (now, mut budget) = (time.as_second(), options.density);
+    let mut gathered = Gathered::default();
+    if budget == 0 {
+        return gathered;
+    }
+    // It can wait, and must not keep what is urgent from being looked for in the next round.
+    let mut steps = Steps::new(options.steps / 10);
+    let mut moved = cooling_down(ledger, options, &mut gathered);
     let mut failures = vec![0; ledger.pools.len()];
     let mut roomy: Vec<Option<bool>> = vec![None; ledger.pools.len()];
     let hosts = 0..index(ledger.residents.len());
-    let prices: Vec<Price> = (0..ledger.pools.len()).map(|pool| Price::new(ledger, pool, now, budget)).collect();
+    let prices: Vec<Price> = (0..ledger.pools.len()).map(|pool| Price::new(ledger, pool, now, options)).collect();
     let mut queue: BinaryHeap<(i64, Reverse<u32>)> =
         hosts.filter_map(|host| worth(ledger, host, now, &moved).map(|worth| (worth, Reverse(host)))).collect();
     while let Some((then, Reverse(host))) = queue.pop().filter(|_| budget > 0) {
@@ -59,20 +79,36 @@ pub(super) fn empty_hosts(ledger: &mut Ledger<'_, '_>, now: i64, mut budget: usi
             queue.push((worth, Reverse(host)));
             continue;
         }
-        if !prices[pool].is_paid_by(ledger.residents[host as usize].len()) {
+        let guests = ledger.residents[host as usize].len();
+        if let Some(seconds) = prices[pool].wait_for(guests) {
+            gathered.wake_in(time, seconds);
             continue;
+        }
+        if !steps.take((QUESTION + ledger.model.pools[pool].hosts.len() as u64) * guests as u64) {
+            break;
         }
         match empty(ledger, host, budget, &moved) {
             Some(emptied) => {
                 budget -= emptied.len();
                 roomy[pool] = None;
                 moved.extend(emptied.iter().map(|change| change.guest));
-                changes.extend(emptied);
+                gathered.changes.extend(emptied);
             }
             None => failures[pool] += 1,
         }
     }
-    changes
+    gathered
+}
+
+/// Guests by density that moved a short time ago, and when the first of them may move again.
+fn cooling_down(ledger: &Ledger<'_, '_>, options: &MoveOptions, gathered: &mut Gathered) -> HashSet<u32> {
+    let model = ledger.model;
+    let by_density = |guest: &u32| model.guest(*guest).policy.objective == Objective::Density;
+    let moved = ledger.placed().map(|(guest, _)| guest).filter(by_density);
+    let moved: HashSet<u32> = moved.filter(|guest| is_cooling_down(model, *guest, options)).collect();
+    let again = |guest: &u32| model.guest(*guest).moved_at?.checked_add(options.cool_down).ok();
+    gathered.wake_at = moved.iter().filter_map(again).min();
+    moved
 }
 
 /// What a move must bring. How long a freed host stays free is not known; a pool in which hosts were begun a moment ago
@@ -86,21 +122,24 @@ struct Price {
 }
 
 impl Price {
-    fn new(ledger: &Ledger<'_, '_>, pool: usize, now: i64, budget: usize) -> Self {
+    fn new(ledger: &Ledger<'_, '_>, pool: usize, now: i64, options: &MoveOptions) -> Self {
         let hosts = ledger.model.pools[pool].hosts.clone();
         let occupied = hosts.filter(|host| !ledger.residents[*host as usize].is_empty());
-        let (since, occupied) = occupied.fold((i64::MAX, 0), |(since, count), host| {
+        let (since, occupied) = occupied.fold((i64::MAX, 0i64), |(since, count), host| {
             (since.min(oldest(ledger, &ledger.residents[host as usize], now)), count + 1)
         });
-        Self { since, occupied, budget: i64::try_from(budget).unwrap_or(i64::MAX).min(occupied * LAVISH) }
+        let most = occupied.saturating_mul(i64::from(options.in_hand));
+        Self { since, occupied, budget: i64::try_from(options.density).unwrap_or(i64::MAX).min(most) }
     }
 
-    /// Whether so many moves are worth a host.
-    fn is_paid_by(&self, moves: usize) -> bool {
-        let seconds = self.since.clamp(0, 24 * 3600) + GRACE;
+    /// In how many seconds so many moves will be worth a host, should none be begun; `None` where they are.
+    fn wait_for(&self, moves: usize) -> Option<i64> {
         let moves = i64::try_from(moves).unwrap_or(i64::MAX >> 32).saturating_mul(SECONDS);
         // Seconds for each move against the root of the hosts for each move that is left.
-        (seconds * seconds).saturating_mul(self.budget) >= moves.saturating_mul(moves).saturating_mul(self.occupied)
+        let square = moves.saturating_mul(moves).saturating_mul(self.occupied) / self.budget.max(1);
+        let floor = square.isqrt();
+        let needed = floor + i64::from(floor * floor < square);
+        Some(needed - GRACE - self.since.clamp(0, 1 << 40)).filter(|wait| *wait > 0)
     }
 }
 
@@ -135,8 +174,15 @@ fn may_go(ledger: &Ledger<'_, '_>, guest: u32, moved: &HashSet<u32>) -> bool {
 fn worth(ledger: &Ledger<'_, '_>, host: u32, now: i64, moved: &HashSet<u32>) -> Option<i64> {
     /// Who has stayed for so long stays.
     const SETTLED: i64 = 4 * 3600;
-    let guests = &ledger.residents[host as usize];
-    if guests.is_empty() || guests.len() > MOST_GUESTS || !guests.iter().all(|g| may_go(ledger, *g, moved)) {
+    let (model, guests) = (ledger.model, &ledger.residents[host as usize]);
+    let at = &model.hosts[host as usize];
+    // What is cordoned or does not answer is left alone. With VMs that are not ours, or that nobody knows of, a host is in
+    // use whoever goes.
+    let is_quiet = !model.world_pool(at.pool).cordoned && is_reachable(model, at.pool) && at.enabled;
+    if guests.is_empty() || !is_quiet || model.foreign_guests(host) != Some(0) {
+        return None;
+    }
+    if guests.len() > MOST_GUESTS || !guests.iter().all(|g| may_go(ledger, *g, moved)) {
         return None;
     }
     let oldest = oldest(ledger, guests, now).clamp(0, SETTLED);
@@ -264,62 +310,5 @@ fn in_the_way(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{inventory::World, model::Model};
-
-    #[test]
-    fn a_move_pays_by_how_long_ago_a_host_was_begun_and_by_how_many_are_left() {
-        for (since, budget, occupied, moves, is_paid) in [
-            (9_700, 100, 100, 100, true),
-            (9_699, 100, 100, 100, false),
-            (19_700, 25, 100, 100, true),
-            (19_699, 25, 100, 100, false),
-            (0, 100, 100, 3, true),
-            (0, 100, 100, 4, false),
-            (0, 100, 1, 30, true),
-            (i64::MAX, 1, 1_000_000, 0, true),
-            (-5, 1, 1, 4, false),
-        ] {
-            let price = Price { since, budget, occupied };
-            assert_eq!(price.is_paid_by(moves), is_paid, "{since} s, {budget} moves, {occupied} hosts, {moves} moves");
-        }
-    }
-
-    /// Three hosts with room for four guests of one vCPU.
-    fn world() -> World {
-        let guest = |name: &str, host: &str, vcpus: u32| {
-            format!(
-                "
-  - {{ uid: {name}, namespace: shop, name: {name}, workload: {name}, createdAt: 2026-11-20T08:00:00Z,
-      size: {{ vcpus: {vcpus}, memory: {vcpus}Gi }}, policy: {{ objective: Density }}, bound: {{ pool: hall, host: {host} }} }}"
-            )
-        };
-        let guests =
-            [guest("moved", "a", 2), guest("large", "b", 2), guest("small", "b", 1), guest("beside", "c", 3)].concat();
-        let host = |name: &str| format!("{{ name: {name}, memory: 64Gi, vcpus: 4 }}");
-        let hosts = ["a", "b", "c"].map(host).join(", ");
-        let text = format!(
-            "
-now: 2026-11-23T09:00:00Z
-currency: EUR
-pools:
-  - {{ name: hall, capacity: {{ hosts: {{ hosts: [{hosts}] }} }} }}
-guests:{guests}
-"
-        );
-        serde_saphyr::from_str(&text).unwrap()
-    }
-
-    /// No host is emptied with one move: the guest to come fits only where another one moves on.
-    #[test]
-    fn no_more_moves_are_made_than_are_allowed() {
-        let world = world();
-        let now = world.now.as_second();
-        let model = Model::new(&world);
-        for (allowed, made) in [(0, 0), (1, 0), (2, 2), (9, 2)] {
-            let changes = empty_hosts(&mut Ledger::new(&model), now, allowed);
-            assert_eq!(changes.len(), made, "{allowed} allowed");
-        }
-    }
-}
+#[path = "consolidate_tests.rs"]
+mod tests;

@@ -89,13 +89,23 @@ pub struct MoveOptions {
     pub saving_percent: u32,
     /// How many moves may be spent on emptying hosts of guests that go by density.
     pub density: usize,
-    /// How long a guest that was moved is not moved again to save money or to return home.
+    /// With how many moves in hand for each occupied host it is reckoned at most, when it is asked whether emptying one
+    /// pays: the more, the sooner it does.
+    pub in_hand: u32,
+    /// How long a guest that was moved is not moved again to save money, to return home or to empty a host.
     pub cool_down: SignedDuration,
 }
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { most: 100, steps: 2_000_000, saving_percent: 20, density: 0, cool_down: SignedDuration::from_mins(30) }
+        Self {
+            most: 100,
+            steps: 2_000_000,
+            saving_percent: 20,
+            density: 0,
+            in_hand: 1,
+            cool_down: SignedDuration::from_mins(30),
+        }
     }
 }
 

@@ -161,7 +161,7 @@ pub enum Cause {
     ReturnHome,
     /// A better place costs so much less that it is worth the move.
     Saving,
-    /// Its host can be emptied, so that fewer are occupied.
+    /// Its host can be emptied, or it makes room for guests of one that can, so that fewer are occupied.
     Density,
     /// To make room for another move; this guest may be moved a second time.
     MakeRoom,
@@ -176,7 +176,7 @@ impl fmt::Display for Cause {
             Self::Neighbours => "it lives beside whom it must not",
             Self::ReturnHome => "there has been room at home for long enough",
             Self::Saving => "it costs much less there",
-            Self::Density => "its host can be emptied",
+            Self::Density => "fewer hosts are then in use",
             Self::MakeRoom => "it makes room for another",
         })
     }

@@ -3,12 +3,15 @@
 use jiff::Timestamp;
 
 use super::{
-    Binding,
+    Binding, MoveOptions,
     inventory::World,
     ledger::Ledger,
     model::{Model, NONE, index},
     solver::ask,
 };
+
+/// Moves that were saved up count up to so many for each host: more make no difference.
+const LAVISH: u32 = 64;
 
 /// A world in which guests come and go one at a time. Bound guests of the world are in it from the start, the others
 /// when they are placed. Each placement is the best there is at its moment and is not thought over again.
@@ -38,8 +41,9 @@ impl Rehearsal<'_, '_> {
 
     /// Empties hosts of guests that go by density, with at most so many moves at this time; who moved, by index.
     pub fn consolidate(&mut self, now: Timestamp, moves: usize) -> Vec<usize> {
-        let changes = super::consolidate::empty_hosts(&mut self.ledger, now.as_second(), moves);
-        changes.iter().map(|change| change.guest as usize).collect()
+        let options = MoveOptions { density: moves, in_hand: LAVISH, steps: u64::MAX, ..MoveOptions::default() };
+        let gathered = super::consolidate::empty_hosts(&mut self.ledger, now, &options);
+        gathered.changes.iter().map(|change| change.guest as usize).collect()
     }
 
     /// How many guests there are on each host, pool after pool in the order of the world.

@@ -30,7 +30,7 @@ pub(super) struct Changes {
     pub list: Vec<Change>,
     /// Guests in paid capacity with room at home.
     pub home_room: Vec<u32>,
-    /// When one of them may return.
+    /// When one of them may return, or a host may be worth emptying.
     pub wake_at: Option<Timestamp>,
     /// Guests that ought to leave and have nowhere to go.
     pub stuck: Vec<(u32, Cause)>,
@@ -64,11 +64,12 @@ pub(super) fn changes(ledger: &mut Ledger<'_, '_>, options: &MoveOptions) -> (Ch
     super::discord::part(ledger, &mut changes);
     return_home(ledger, options, &mut changes);
     save(ledger, options, &mut changes);
-    let left = options.density.min(options.most.saturating_sub(changes.list.len()));
-    let now = model.world.now.as_second();
-    let settled = |changes: &Changes| changes.list.is_empty() && changes.stuck.is_empty();
-    if left > 0 && settled(&changes) {
-        changes.list.extend(super::consolidate::empty_hosts(ledger, now, left));
+    // Whatever must be done comes first, and shows what room is left.
+    if changes.list.is_empty() && changes.stuck.is_empty() {
+        let options = MoveOptions { density: options.density.min(options.most), ..options.clone() };
+        let gathered = super::consolidate::empty_hosts(ledger, model.world.now, &options);
+        changes.list.extend(gathered.changes);
+        changes.wake_at = changes.wake_at.into_iter().chain(gathered.wake_at).min();
     }
     let dropped = changes.list.split_off(options.most.min(changes.list.len()));
     for change in &dropped {
@@ -391,6 +392,6 @@ fn would_upset(ledger: &Ledger<'_, '_>, guest: u32, changes: &Changes) -> bool {
     ledger.is_counted(guest) && changes.list.iter().any(|change| ledger.is_counted(change.guest))
 }
 
-fn is_cooling_down(model: &Model<'_>, guest: u32, options: &MoveOptions) -> bool {
+pub(super) fn is_cooling_down(model: &Model<'_>, guest: u32, options: &MoveOptions) -> bool {
     model.guest(guest).moved_at.is_some_and(|at| model.world.now.duration_since(at) < options.cool_down)
 }

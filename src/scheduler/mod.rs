@@ -81,13 +81,15 @@ const REVIEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// All moves that are worth while are planned. How many are begun is another matter: those that need a person must not
 /// crowd out the others.
-const OPTIONS: plan::Options = plan::Options {
+pub const OPTIONS: plan::Options = plan::Options {
     steps: 200_000,
     moves: plan::MoveOptions {
         most: 100_000,
         steps: 2_000_000,
         saving_percent: 20,
-        density: 0,
+        density: 1_000,
+        // None are saved up: a move for each host is as many as there ever are.
+        in_hand: 1,
         cool_down: SignedDuration::from_mins(30),
     },
 };

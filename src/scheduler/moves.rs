@@ -23,6 +23,9 @@ use crate::{
 /// How long a reason must have been there before a guest is moved for it: what is seen for a moment only, while other
 /// things change, moves nobody.
 const SETTLE: SignedDuration = SignedDuration::from_secs(5);
+/// How long fewer hosts must have been enough before guests are gathered: while workloads are rolled out or scaled, they
+/// often are for a moment.
+const GATHER: SignedDuration = SignedDuration::from_mins(5);
 /// How long a guest that was moved, or was to be, is left alone.
 const COOL_DOWN: SignedDuration = SignedDuration::from_mins(5);
 
@@ -54,9 +57,11 @@ enum Against {
 #[must_use]
 pub fn choose(plan: &Plan, picture: &Picture<'_>, assumed: &Assumed, reasons: &mut Reasons) -> Chosen {
     let now = picture.world.now;
-    note_reasons(plan, reasons, now);
+    note_reasons(plan, picture, reasons);
     let mut chosen = Chosen::default();
-    let mut budget = Budget::new(picture, assumed);
+    let gathers = plan.moves.iter().any(|step| step.cause == Cause::Density);
+    let mut budget = Budget { gathers, ..Budget::new(picture, assumed) };
+    let settle = if gathers { GATHER } else { SETTLE };
     let mut asked: HashSet<&str> = HashSet::new();
     for step in &plan.moves {
         // What comes in a later wave waits for the ones before, and is planned anew then.
@@ -65,7 +70,7 @@ pub fn choose(plan: &Plan, picture: &Picture<'_>, assumed: &Assumed, reasons: &m
         }
         let Some(guest) = picture.guests.get(&step.guest) else { continue };
         let last = flights::last(guest, &assumed.relocations);
-        match judge(step, guest, last, reasons, now).and_then(|kind| budget.take(step, guest, kind)) {
+        match judge(step, guest, last, (reasons, settle), now).and_then(|kind| budget.take(step, guest, kind)) {
             Ok(kind) => chosen.begin.push((step.guest.clone(), relocation(step, guest, kind, last, picture))),
             Err(Against::Wait(at)) => chosen.wake_no_later_than(at),
             Err(Against::Person(why)) => drop(chosen.proposals.insert(step.guest.clone(), why)),
@@ -82,11 +87,19 @@ impl Chosen {
     }
 }
 
-fn note_reasons(plan: &Plan, reasons: &mut Reasons, now: Timestamp) {
+fn note_reasons(plan: &Plan, picture: &Picture<'_>, reasons: &mut Reasons) {
     let current: HashSet<(&str, Cause)> = plan.moves.iter().map(|step| (step.guest.as_str(), step.cause)).collect();
-    reasons.retain(|(guest, cause), _| current.contains(&(guest.as_str(), *cause)));
+    // Nobody is gathered beside who is on the move, and the others of its host are to follow it at once.
+    let busy: HashSet<&str> = picture.flights.iter().map(|flight| flight.pool.as_str()).collect();
+    let waits = |guest: &String| {
+        let binding = picture.guests.get(guest).and_then(|guest| guest.spec.binding.as_ref());
+        binding.is_some_and(|binding| busy.contains(binding.pool.as_str()))
+    };
+    reasons.retain(|(guest, cause), _| {
+        current.contains(&(guest.as_str(), *cause)) || (*cause == Cause::Density && waits(guest))
+    });
     for (guest, cause) in current {
-        reasons.entry((guest.to_owned(), cause)).or_insert(now);
+        reasons.entry((guest.to_owned(), cause)).or_insert(picture.world.now);
     }
 }
 
@@ -95,7 +108,7 @@ fn judge(
     step: &crate::plan::Move,
     guest: &Guest,
     last: Option<&Relocation>,
-    reasons: &Reasons,
+    (reasons, settle): (&Reasons, SignedDuration),
     now: Timestamp,
 ) -> Result<Move, Against> {
     let mandate = Mandate::new(&guest.spec, &guest.status.clone().unwrap_or_default());
@@ -114,7 +127,7 @@ fn judge(
     // Whoever drains a host, or has a guest return, has said so; the rest must last.
     if !matches!(step.cause, Cause::Drain | Cause::ReturnHome) {
         let since = reasons.get(&(step.guest.clone(), step.cause)).copied().unwrap_or(now);
-        not_before(since, SETTLE, now)?;
+        not_before(since, settle, now)?;
     }
     match last.filter(|last| last.incarnation == incarnation(guest)) {
         // One that just went where it had to may have to leave there too; one that could not go must not try at once.
@@ -139,6 +152,8 @@ fn not_before(since: Timestamp, wait: SignedDuration, now: Timestamp) -> Result<
 /// How many moves may still be begun.
 struct Budget<'p> {
     picture: &'p Picture<'p>,
+    /// Whether guests are gathered on fewer hosts: one after the other, as no host may be filled that is emptied.
+    gathers: bool,
     /// Moves out of each pool.
     leaving: HashMap<String, u32>,
     /// Hosts that somebody leaves already: whether more have to is seen when that one is gone.
@@ -149,7 +164,8 @@ struct Budget<'p> {
 
 impl<'p> Budget<'p> {
     fn new(picture: &'p Picture<'p>, assumed: &Assumed) -> Self {
-        let mut budget = Self { picture, leaving: HashMap::new(), left: HashSet::new(), workloads: BTreeMap::new() };
+        let (leaving, left, workloads) = (HashMap::new(), HashSet::new(), BTreeMap::new());
+        let mut budget = Self { picture, gathers: false, leaving, left, workloads };
         let mut made_anew = HashSet::new();
         for flight in &picture.flights {
             *budget.leaving.entry(flight.pool.clone()).or_default() += 1;
@@ -172,6 +188,7 @@ impl<'p> Budget<'p> {
     fn take(&mut self, step: &crate::plan::Move, guest: &Guest, kind: Move) -> Result<Move, Against> {
         let from = &step.from;
         let most = self.picture.most_moves.get(&from.pool).copied().unwrap_or(0);
+        let most = if self.gathers { most.min(1) } else { most };
         let leaving = self.leaving.entry(from.pool.clone()).or_default();
         let place = (from.pool.clone(), from.host.clone());
         let one_by_one = matches!(step.cause, Cause::Overload | Cause::Neighbours | Cause::MakeRoom | Cause::Density);

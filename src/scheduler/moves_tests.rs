@@ -188,6 +188,118 @@ fn a_vm_is_not_removed_to_save_money() {
     );
 }
 
+/// Two hosts without VMs of others, and guests on them that go by density.
+fn half_empty() -> (Arc<CloudPool>, Vec<Value>) {
+    let host = |id: &str, name: &str| {
+        let mut host = super::super::testing::host(id, name);
+        merge(&mut host, &json!({ "vcpusOthers": 0, "guestsOthers": 0 }));
+        host
+    };
+    let pool = pool("xen", &json!({ "status": { "hosts": [host("a", "xen1"), host("b", "xen2")] } }));
+    let dense = json!({ "metadata": { "creationTimestamp": "2027-01-14T08:00:00Z" },
+        "spec": { "placement": { "objective": "Density" } } });
+    (
+        pool,
+        vec![
+            at_home("a", &dense),
+            at_home("a", &dense),
+            at_home("b", &dense),
+            at_home("b", &dense),
+            at_home("b", &dense),
+        ],
+    )
+}
+
+fn plus(mut object: Value, more: &Value) -> Value {
+    merge(&mut object, more);
+    object
+}
+
+#[test]
+fn guests_by_density_are_gathered_one_at_a_time_once_fewer_hosts_have_been_enough_for_a_while() {
+    let (pool, mut objects) = half_empty();
+    let pools = [pool];
+    let chosen = chosen_with(&objects, &pools, 299);
+    assert!(chosen.begin.is_empty() && chosen.wake_at == Some(now() + SignedDuration::from_secs(1)), "{chosen:?}");
+    let chosen = chosen_with(&objects, &pools, 300);
+    assert_eq!(begun(&chosen), [("web-0", Move::Live, Some("b"))]);
+    assert_eq!(chosen.begin[0].1.reason, "fewer hosts are then in use");
+    // While it is on its way nobody follows it, nor is anybody sent to where it came from.
+    let relocation = |decided_at: &str| {
+        json!({ "spec": { "relocation": {
+            "incarnation": 1, "kind": "Live", "pool": "xen", "host": "b", "reason": "x", "decidedAt": decided_at,
+        }}})
+    };
+    let first = objects[0].clone();
+    objects[0] = plus(first.clone(), &relocation("2027-01-15T07:59:50Z"));
+    assert_eq!(chosen_with(&objects, &pools, 300), Chosen::default());
+    // Once it is there the next one goes.
+    let done = |decided_at: &str| {
+        json!({ "status": {
+            "host": "xen2", "relocation": { "decidedAt": decided_at, "outcome": "Done", "message": "moved" },
+        }})
+    };
+    objects[0] = plus(objects[0].clone(), &done("2027-01-15T07:59:50Z"));
+    assert_eq!(begun(&chosen_with(&objects, &pools, 300)), [("web-1", Move::Live, Some("b"))]);
+    // Who was moved for whatever reason is not gathered within half an hour, and neither is its host emptied.
+    let (_, mut objects) = half_empty();
+    let back = relocation("2027-01-15T07:40:00Z");
+    objects[0] = plus(plus(objects[0].clone(), &back), &done("2027-01-15T07:40:00Z"));
+    objects[0]["status"]["host"] = json!("xen1");
+    let plan = chosen_with(&objects, &pools, 300);
+    assert!(plan.begin.iter().all(|(guest, _)| guest != "web-0" && guest != "web-1"), "{plan:?}");
+}
+
+#[test]
+fn nobody_is_gathered_who_does_not_go_by_density_must_not_be_moved_or_lives_beside_others() {
+    let (pool, objects) = half_empty();
+    assert_eq!(chosen_with(&objects, &[Arc::clone(&pool)], 300).begin.len(), 1);
+    let all = |more: &Value| objects.iter().map(|object| plus(object.clone(), more)).collect::<Vec<_>>();
+    for more in [
+        json!({ "spec": { "placement": { "objective": "Cost" } } }),
+        json!({ "spec": { "mobility": { "allow": ["Recreate"] } } }),
+        json!({ "spec": { "managementPolicies": ["Observe"] } }),
+        json!({ "status": { "phase": "Unknown" } }),
+        json!({ "spec": { "template": { "size": { "memory": "9Gi" } } } }),
+    ] {
+        assert_eq!(begun(&chosen_with(&all(&more), &[Arc::clone(&pool)], 300)), [], "{more}");
+    }
+    let mut none = (*pool).clone();
+    none.spec.max_concurrent_moves = Some(0);
+    assert_eq!(chosen_with(&objects, &[Arc::new(none)], 300).begin, []);
+    // With VMs of others on both hosts.
+    assert_eq!(chosen_with(&objects, &[super::super::testing::pool("xen", &json!({}))], 300), Chosen::default());
+    // A drain goes first, in the whole world.
+    let mut drained = (*pool).clone();
+    drained.spec.drain_hosts = vec![crate::api::cloud_pool::HostName("xen2".into())];
+    let chosen = chosen_with(&objects, &[Arc::new(drained)], 0);
+    assert!(
+        chosen.begin.len() == 2 && chosen.begin.iter().all(|(_, to)| to.host.as_deref() == Some("a")),
+        "{chosen:?}"
+    );
+}
+
+#[test]
+fn a_reason_to_gather_outlasts_the_move_of_another_guest_and_no_other_reason_does() {
+    let (pool, objects) = half_empty();
+    let guests: Vec<_> = (0..).zip(&objects).map(|(n, object)| guest(&format!("web-{n}"), object)).collect();
+    let (mut assumed, pools) = (Assumed::default(), [pool]);
+    let mut picture = picture(&guests, &pools, &Namespaces::new(), &mut assumed, now()).unwrap();
+    let mut nothing = plan::decide(&picture.world, &plan::Options::default());
+    nothing.moves.clear();
+    let before = now() - SignedDuration::from_secs(7);
+    let reasons =
+        || -> Reasons { [Cause::Density, Cause::Overload].map(|cause| (("web-1".to_owned(), cause), before)).into() };
+    let mut kept = reasons();
+    note_reasons(&nothing, &picture, &mut kept);
+    assert_eq!(kept, Reasons::new());
+    let flight = flights::Flight { guest: "web-0".into(), pool: "xen".into(), host: None, kind: Move::Live };
+    picture.flights.push(flight);
+    let mut kept = reasons();
+    note_reasons(&nothing, &picture, &mut kept);
+    assert_eq!(kept, Reasons::from([(("web-1".to_owned(), Cause::Density), before)]));
+}
+
 #[test]
 fn a_decision_that_came_to_nothing_is_taken_back_when_nothing_asks_for_it() {
     let failed = |ago: i64| {

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, unreachable_pub, reason = "tests")]
 
 mod brute_force;
+mod gathering;
 mod worlds;
 
 use brute_force::{brute_force, worth};
