@@ -109,6 +109,8 @@ pub enum OperatorError {
 
 /// How many pools and workloads are worked on at once.
 const FEW: u16 = 8;
+/// How far apart looks at one pool or one workload are: each of its guests tells of itself several times while it is made.
+const APART: Duration = Duration::from_millis(500);
 
 /// How long a run may last before it counts as stuck: far more than the deadlines of all calls in it together.
 const WORKLOAD: Limit = Limit(Duration::from_mins(30));
@@ -241,14 +243,14 @@ fn spawn_controllers(
     let stores = &common.stores;
     let handover = Arc::<Handover>::default();
     let mut set = JoinSet::new();
-    let (this, context) = (common.looping("workload", FEW, WORKLOAD), Arc::new(common.for_workloads()));
+    let (this, context) = (common.looping("workload", FEW, APART, WORKLOAD), Arc::new(common.for_workloads()));
     let (store, queue) = (stores.workloads.clone(), queues.workloads);
     set.spawn(controller::run(this, store, queue, context, workload::reconcile));
-    let (this, context) = (common.looping("pool", FEW, POOL), Arc::new(common.for_pools(links)));
+    let (this, context) = (common.looping("pool", FEW, APART, POOL), Arc::new(common.for_pools(links)));
     let (store, queue) = (stores.pools.clone(), queues.pools);
     set.spawn(controller::run(this, store, queue, context, pool::reconcile));
     let (this, context) = (
-        common.looping("guest", options.guests_at_once, GUEST),
+        common.looping("guest", options.guests_at_once, Duration::ZERO, GUEST),
         Arc::new(common.for_guests(registry, Arc::clone(&handover))),
     );
     let (store, queue) = (stores.guests.clone(), queues.guests);
@@ -260,9 +262,9 @@ fn spawn_controllers(
 }
 
 impl Common {
-    fn looping(&self, name: &'static str, concurrency: u16, limit: Limit) -> Loop {
+    fn looping(&self, name: &'static str, concurrency: u16, apart: Duration, limit: Limit) -> Loop {
         let (metrics, watchdog) = (Arc::clone(&self.metrics), self.watchdog.clone());
-        Loop { name, concurrency, limit, metrics, watchdog, shutdown: self.shutdown.clone() }
+        Loop { name, concurrency, apart, limit, metrics, watchdog, shutdown: self.shutdown.clone() }
     }
 
     fn herald(&self, controller: &str) -> Herald {

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream};
@@ -30,6 +30,7 @@ use super::{
     chain,
     metrics::Metrics,
     queue::{Queue, Waiting},
+    spacing::Spaced,
     trace,
     watchdog::{Limit, Watchdog, Watched},
 };
@@ -41,6 +42,8 @@ pub struct Loop {
     pub name: &'static str,
     /// How many runs there are at once.
     pub concurrency: u16,
+    /// How far apart two runs of one object are at least that changes ask for. Zero: as they come.
+    pub apart: Duration,
     /// How long one may last.
     pub limit: Limit,
     /// Where they are counted.
@@ -65,7 +68,7 @@ pub async fn run<K, C, F, E>(
     E: Error + Send + Sync + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    let Loop { name, concurrency, shutdown, .. } = this.clone();
+    let Loop { name, concurrency, apart, shutdown, .. } = this.clone();
     let failures = Arc::new(Failures::default());
     let (seen, waiting) = (Arc::clone(&failures), queue.waiting());
     let gone = Arc::clone(&waiting);
@@ -95,7 +98,7 @@ pub async fn run<K, C, F, E>(
         Action::requeue(wait)
     };
     let config = Config::default().concurrency(concurrency);
-    applier(run_one, retry, context, store, ended_by(queue, shutdown), config)
+    applier(run_one, retry, context, store, ended_by(queue, apart, shutdown), config)
         .for_each(|result| {
             match result {
                 Err(controller::Error::ObjectNotFound(object)) => gone.forget(&object),
@@ -159,10 +162,14 @@ impl Drop for UnderWay {
 
 fn ended_by<K: Resource<DynamicType = ()> + 'static>(
     queue: Queue<K>,
+    apart: Duration,
     shutdown: CancellationToken,
-) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
-    stream::unfold(queue.into_receiver(), |mut receiver| async move {
-        receiver.recv().await.map(|object| (Ok(object), receiver))
+) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>>
+where
+    ObjectRef<K>: Hash + Eq,
+{
+    stream::unfold(Spaced::new(queue.into_receiver(), apart), |mut spaced| async move {
+        spaced.next().await.map(|object| (Ok(object), spaced))
     })
     .take_until(shutdown.cancelled_owned())
 }

@@ -10,6 +10,7 @@ pub mod lease;
 pub mod metrics;
 pub mod pace;
 pub mod queue;
+mod spacing;
 pub mod trace;
 pub mod watch;
 pub mod watchdog;

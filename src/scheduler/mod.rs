@@ -70,6 +70,11 @@ pub struct Scheduler {
 
 /// Changes come in bursts: so long is waited for more of them before deciding.
 const GATHERING: Duration = Duration::from_millis(50);
+/// A round over many guests takes long, and each that changes asks for another: between rounds is so many times as long a
+/// rest as the last one took,
+const REST: u32 = 4;
+/// which counts as this at most.
+const LONGEST: Duration = Duration::from_millis(500);
 /// How soon to decide again when only time has passed.
 const SOONEST: Duration = Duration::from_millis(250);
 
@@ -112,8 +117,10 @@ impl Scheduler {
         loop {
             let watched = self.watchdog.watch("scheduler", ROUND);
             let span = trace::run("scheduler", &"all guests");
+            let began = Instant::now();
             let round = self.round(&mut state).instrument(span.clone()).await;
             drop(watched);
+            let took = began.elapsed().min(LONGEST);
             let wake = match round {
                 Ok(wake_at) => {
                     failures = 0;
@@ -134,7 +141,7 @@ impl Scheduler {
                 () = self.bell.notified() => {}
                 () = sleep(wake) => {}
             }
-            tokio::time::sleep(GATHERING).await;
+            tokio::time::sleep(GATHERING.max(took * REST)).await;
         }
     }
 

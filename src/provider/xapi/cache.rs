@@ -9,19 +9,46 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     identity,
     records::{GuestMetrics, Host, Record, Task, Vbd, Vdi, Vm, VmMetrics},
     value::Ref,
     view::{Table, View},
+    vms::Vms,
 };
 use crate::provider::{Change, Key, Owner};
 
 /// The classes that are followed, as `event.from` wants and names them. Only what is used: others are chatty.
 pub(super) const CLASSES: [&str; 9] =
     ["pool", "host", "host_metrics", "vm", "vm_metrics", "vm_guest_metrics", "vbd", "vdi", "task"];
+
+/// The records of a class, as an event changes them.
+trait Records<T> {
+    fn insert(&mut self, reference: Ref<T>, record: Arc<T>) -> Option<Arc<T>>;
+    fn remove(&mut self, reference: &Ref<T>) -> Option<Arc<T>>;
+}
+
+impl<T> Records<T> for Table<T> {
+    fn insert(&mut self, reference: Ref<T>, record: Arc<T>) -> Option<Arc<T>> {
+        Self::insert(self, reference, record)
+    }
+
+    fn remove(&mut self, reference: &Ref<T>) -> Option<Arc<T>> {
+        Self::remove(self, reference)
+    }
+}
+
+impl Records<Vm> for Vms {
+    fn insert(&mut self, reference: Ref<Vm>, vm: Arc<Vm>) -> Option<Arc<Vm>> {
+        Self::insert(self, reference, vm)
+    }
+
+    fn remove(&mut self, reference: &Ref<Vm>) -> Option<Arc<Vm>> {
+        Self::remove(self, reference)
+    }
+}
 
 /// What `event.from` answers.
 #[derive(Debug, Deserialize)]
@@ -40,8 +67,9 @@ pub(super) struct Event {
     operation: String,
     #[serde(rename = "ref")]
     pub(super) reference: String,
+    /// Read when it is known of which class it is: most of a record is of no use here, and never becomes a value.
     #[serde(default)]
-    snapshot: Option<Value>,
+    snapshot: Option<Box<RawValue>>,
 }
 
 fn counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u64>, D::Error> {
@@ -112,14 +140,14 @@ impl Event {
         if self.is_deletion() {
             return Ok(None);
         }
-        self.snapshot.as_ref().map(T::deserialize).transpose()
+        self.snapshot.as_deref().map(|record| serde_json::from_str(record.get())).transpose()
     }
 
     /// Replaces or removes the object; what it was and is, where that differs.
     #[allow(clippy::type_complexity)] // The pair of what was and what is needs no name.
     fn put<T: Record>(
         self,
-        table: &mut Table<T>,
+        table: &mut impl Records<T>,
     ) -> Result<Option<(Ref<T>, Option<Arc<T>>, Option<Arc<T>>)>, serde_json::Error> {
         let new = self.record::<T>()?.map(Arc::new);
         let deletion = self.is_deletion();

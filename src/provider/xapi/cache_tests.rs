@@ -3,7 +3,7 @@ use super::super::{
     view::tests::view,
 };
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn batch(events: &Value, counts: &Value) -> Batch {
     serde_json::from_value(json!({ "events": events, "valid_ref_counts": counts, "token": "00000000000000000007,0" }))

@@ -183,7 +183,7 @@ impl Client {
             pools: table(pools),
             hosts: table(hosts),
             host_metrics: table(host_metrics),
-            vms: table(vms),
+            vms: table(vms).into(),
             guest_metrics: table(guest_metrics),
             vm_metrics: table(vm_metrics),
             vbds: table(vbds),

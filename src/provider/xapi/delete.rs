@@ -191,7 +191,7 @@ impl XapiProvider {
 
 /// The VMs of this guest that are to be removed, and whether each is still being made.
 fn victims(view: &View, owner: &Owner, key: &Key) -> Vec<(Ref<Vm>, bool)> {
-    let ours = view.ours(owner).filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)));
+    let ours = view.of_guest(owner, &key.guest).filter(|(_, _, claim)| claim.key().is_some_and(|of| is_of(of, key)));
     ours.map(|(vm, record, claim)| (vm.clone(), is_being_made(record, &claim))).collect()
 }
 

@@ -138,6 +138,16 @@ fn own_mark(vm: &Vm) -> Option<Mark> {
         .ok()
 }
 
+/// The guest that the VM's own mark names, whoever the owner is.
+pub(super) fn marked_guest(vm: &Vm) -> Option<String> {
+    own_mark(vm).map(|mark| mark.guest)
+}
+
+/// Whether the VM's name is one that only unmarked clones have: without such a name or a mark, a VM is nobody's guest.
+pub(super) fn is_named_by_us(vm: &Vm) -> bool {
+    vm.name_label.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Whether the VM carries another VM's mark for this guest: then it was cloned from that guest's VM by somebody.
 fn has_copied_mark(vm: &Vm, guest: &str) -> bool {
     let own = mark_key(&vm.uuid);

@@ -1,5 +1,7 @@
 //! What the pool has: hosts, memory and templates, with XAPI's own arithmetic. Pure.
 
+use std::collections::HashMap;
+
 use super::{
     identity::{self, Claim},
     records::{Host, Vm},
@@ -26,7 +28,15 @@ pub(super) fn inventory(view: &View, owner: &Owner) -> Result<Inventory, Provide
     let Some((_, pool)) = view.pool() else {
         return Err(ProviderError::new(ErrorKind::Unavailable, "read the pool", "it has no pool record"));
     };
-    let mut hosts: Vec<HostInventory> = view.hosts.iter().map(|(r, host)| self::host(view, owner, r, host)).collect();
+    let mut on_hosts: HashMap<&Ref<Host>, Vec<&Vm>> = HashMap::new();
+    for vm in view.vms.values() {
+        for host in taken(vm) {
+            on_hosts.entry(host).or_default().push(vm);
+        }
+    }
+    let vms = |host| on_hosts.get(host).map_or(&[][..], Vec::as_slice);
+    let mut hosts: Vec<HostInventory> =
+        view.hosts.iter().map(|(r, host)| self::host(view, owner, host, vms(r))).collect();
     hosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let version = view
         .hosts
@@ -49,7 +59,7 @@ fn version(host: &Host) -> String {
     format!("{} {}", part("product_brand"), part("product_version")).trim().to_owned()
 }
 
-fn host(view: &View, owner: &Owner, reference: &Ref<Host>, host: &Host) -> HostInventory {
+fn host(view: &View, owner: &Owner, host: &Host, vms: &[&Vm]) -> HostInventory {
     let metrics = view.host_metrics.get(&host.metrics);
     let live = metrics.is_some_and(|metrics| metrics.live);
     let doing = |operation: &str| host.current_operations.values().any(|doing| doing == operation);
@@ -73,7 +83,7 @@ fn host(view: &View, owner: &Owner, reference: &Ref<Host>, host: &Host) -> HostI
         guests_others: 0,
         guests: Vec::new(),
     };
-    for vm in view.vms.values().filter(|vm| takes_memory(vm, reference)) {
+    for vm in vms {
         count(&mut entry, owner, vm);
     }
     entry.guests.sort_by(|a, b| a.guest.cmp(&b.guest));
@@ -94,9 +104,11 @@ fn count(entry: &mut HostInventory, owner: &Owner, vm: &Vm) {
     }
 }
 
-/// xapi counts the VMs that are on a host and those on their way there (starting, migrating).
-fn takes_memory(vm: &Vm, host: &Ref<Host>) -> bool {
-    vm.resident_on == *host || vm.scheduled_to_be_resident_on == *host
+/// The hosts that a VM takes memory of: xapi counts those that are on a host and those on their way there (starting,
+/// migrating).
+fn taken(vm: &Vm) -> impl Iterator<Item = &Ref<Host>> {
+    let coming = &vm.scheduled_to_be_resident_on;
+    [Some(&vm.resident_on), (*coming != vm.resident_on).then_some(coming)].into_iter().flatten()
 }
 
 /// What xapi counts for a VM on a host: the least it can be ballooned to, and its overhead. A control domain is not
@@ -131,7 +143,7 @@ fn is_image(owner: &Owner, vm: &Vm) -> bool {
 pub(super) fn template<'a>(view: &'a View, owner: &Owner, image: &str) -> Result<(&'a Ref<Vm>, &'a Vm), ProviderError> {
     let act = "find the template";
     let mut named =
-        view.vms.iter().filter(|(_, vm)| is_image(owner, vm) && (vm.uuid == image || vm.name_label == image));
+        view.vms.iter().filter(|(_, vm)| (vm.uuid == image || vm.name_label == image) && is_image(owner, vm));
     match (named.next(), named.next()) {
         (Some((template, record)), None) => Ok((template, record)),
         (Some(_), Some(_)) => {

@@ -35,6 +35,7 @@ mod transfer;
 mod transport;
 mod value;
 mod view;
+mod vms;
 mod wire;
 
 pub use config::{ConfigError, Timing, TlsTrust, XapiConfig};

@@ -9,6 +9,7 @@ use super::{
     identity::{self, Claim, is_halted},
     records::{GuestMetrics, Host, HostMetrics, Pool, Task, Vbd, Vdi, Vm, VmMetrics},
     value::{Ref, time},
+    vms::Vms,
 };
 use crate::{
     api::quantity::Bytes,
@@ -29,7 +30,7 @@ pub(super) struct View {
     pub(super) pools: Table<Pool>,
     pub(super) hosts: Table<Host>,
     pub(super) host_metrics: Table<HostMetrics>,
-    pub(super) vms: Table<Vm>,
+    pub(super) vms: Vms,
     pub(super) guest_metrics: Table<GuestMetrics>,
     pub(super) vm_metrics: Table<VmMetrics>,
     pub(super) vbds: Table<Vbd>,
@@ -55,11 +56,21 @@ impl View {
         self.vms.iter().map(|(r, vm)| (r, &**vm, identity::claim(owner, vm))).filter(|(_, _, c)| *c != Claim::Foreign)
     }
 
+    /// The VMs of all incarnations of one guest, with what they are.
+    pub(super) fn of_guest<'a, 'b>(
+        &'a self,
+        owner: &'b Owner,
+        guest: &'b str,
+    ) -> impl Iterator<Item = (&'a Ref<Vm>, &'a Vm, Claim)> {
+        let all = self.vms.perhaps_of(guest).map(|(r, vm)| (r, vm, identity::claim(owner, vm)));
+        all.filter(move |(_, _, claim)| claim.key().is_some_and(|key| key.guest == guest))
+    }
+
     /// The VMs of one guest's incarnation, and which of them it is: a marked one (the furthest, where there should be two),
     /// else the unmarked one of the lowest uuid. Every run chooses the same.
     pub(super) fn candidates<'a>(&'a self, owner: &'a Owner, key: &Key) -> Candidates<'a> {
         let mut all: Vec<_> = self
-            .ours(owner)
+            .of_guest(owner, &key.guest)
             .filter(|(_, _, claim)| match claim {
                 Claim::Marked(of, _) => of.guest == key.guest && of.incarnation == key.incarnation,
                 Claim::Begun(of) => of == key,
@@ -75,7 +86,7 @@ impl View {
 
     /// The guests that have more clones than they need.
     pub(super) fn crowded(&self, owner: &Owner) -> Vec<Key> {
-        let begun = self.ours(owner).filter_map(|(_, _, claim)| match claim {
+        let begun = self.vms.perhaps_begun().filter_map(|vm| match identity::claim(owner, vm) {
             Claim::Begun(key) => Some(key),
             Claim::Marked(..) | Claim::Foreign => None,
         });

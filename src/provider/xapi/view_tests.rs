@@ -11,7 +11,7 @@ pub(in crate::provider::xapi) fn view(vms: impl IntoIterator<Item = Vm>) -> View
         pools: table(recorded()),
         hosts: table(recorded()),
         host_metrics: table(recorded()),
-        vms: table(recorded()),
+        vms: table(recorded()).into(),
         guest_metrics: table(recorded()),
         vm_metrics: table(recorded()),
         vbds: table(recorded()),

@@ -13,7 +13,7 @@ fn recorded_pool() -> Survey {
         pools: table(recorded()),
         hosts: table(recorded()),
         host_metrics: table(recorded()),
-        vms: table(recorded()),
+        vms: table(recorded()).into(),
         guest_metrics: table(recorded()),
         ..View::default()
     };
