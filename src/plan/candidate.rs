@@ -76,6 +76,8 @@ pub(super) struct Room {
     most: Vec<u32>,
     /// Whether nearness is asked for.
     near: bool,
+    /// Whether those count as beside it of whom it is not known where they are, or of whom it is not known where it is.
+    perhaps: bool,
     /// For the first of guests that must be near to each other: the topology, and the free memory in each place of it.
     /// The others will need room beside it.
     beside: Option<(u32, HashMap<u32, i64>)>,
@@ -166,7 +168,7 @@ impl Ledger<'_, '_> {
 
     pub(super) fn room(&self, class: &Class<'_>) -> Room {
         let most = class.spreads.iter().map(|s| self.tracker(s.tracker).least().saturating_add(s.max_skew)).collect();
-        Room { most, near: true, beside: self.room_beside(class) }
+        Room { most, near: true, perhaps: true, beside: self.room_beside(class) }
     }
 
     fn room_beside(&self, class: &Class<'_>) -> Option<(u32, HashMap<u32, i64>)> {
@@ -292,7 +294,9 @@ impl Ledger<'_, '_> {
         }
         for &(topology, tracker) in &class.apart {
             let domain = self.domain(topology, guest, place);
-            if domain != NONE && self.tracker(tracker).count(domain) > 0 {
+            let tracker = self.tracker(tracker);
+            let known = domain != NONE && tracker.count(domain) > 0;
+            if known || (room.perhaps && tracker.perhaps(domain) > 0) {
                 return None;
             }
         }
@@ -300,10 +304,10 @@ impl Ledger<'_, '_> {
     }
 
     /// Whether those around it would let a guest, that is not in the ledger, go where it was: spread, distance and hosts
-    /// of one's own. Nearness keeps nobody away who is there.
+    /// of one's own. Nearness keeps nobody away who is there, nor does what is not known.
     pub(super) fn may_stay(&self, guest: u32, place: Place, soft_spread: bool) -> bool {
         let class = self.model.class(guest);
-        let mut room = Room { near: false, ..self.room(class) };
+        let mut room = Room { near: false, perhaps: false, ..self.room(class) };
         if soft_spread {
             room.most.iter_mut().for_each(|most| *most = u32::MAX);
         }

@@ -282,7 +282,7 @@ impl<'a> Situation<'a> {
             if !there.iter().any(came) {
                 continue;
             }
-            let (mut vcpus, mut memory, mut spend) = (0u128, 0u128, Some(Decimal::ZERO));
+            let (mut vcpus, mut memory, mut spend, mut pays) = (0u128, 0u128, Some(Decimal::ZERO), false);
             let mut included = (0u128, 0u128);
             for &at in there.iter().filter(|at| self.world.guests[**at].powered_on) {
                 let guest = &self.world.guests[at];
@@ -294,11 +294,16 @@ impl<'a> Situation<'a> {
                 match lanes.get(guest.uid.as_str()) {
                     Some(Lane::Included) => included = (included.0 + size.0, included.1 + size.1),
                     Some(Lane::Paid) => {
-                        spend = spend
-                            .zip(offer.and_then(|o| self.convert(&o.hourly)))
-                            .map(|(sum, price)| sum.saturating_add(price));
+                        let price = offer.and_then(|o| self.convert(&o.hourly));
+                        pays |= price.is_none_or(|price| !price.is_zero());
+                        spend = spend.zip(price).map(|(sum, price)| sum.saturating_add(price));
                     }
-                    _ => {}
+                    Some(Lane::Owned) => {}
+                    None => {
+                        let price = self.paid(at);
+                        pays |= self.fresh[at] && !price.is_zero();
+                        spend = spend.map(|sum| sum.saturating_add(price));
+                    }
                 }
             }
             let limits = &pool.limits;
@@ -308,7 +313,7 @@ impl<'a> Situation<'a> {
             let overspent = limits.monthly_spend.as_ref().is_some_and(|most| {
                 spend.zip(self.convert(most)).is_none_or(|(sum, most)| sum.saturating_mul(HOURS_PER_MONTH) > most)
             });
-            if over || overspent {
+            if over || (overspent && pays) {
                 self.say(&pool.name, "over its limits");
             }
             if let Some(s) = &pool.pricing.subscription
@@ -321,23 +326,37 @@ impl<'a> Situation<'a> {
     }
 
     fn budgets(&mut self, plan: &Plan) {
-        let mut sums: HashMap<(&str, &str), (Decimal, &GuestState)> = HashMap::new();
-        let by_uid: HashMap<&str, &GuestState> = self.world.guests.iter().map(|g| (g.uid.as_str(), g)).collect();
-        for binding in &plan.bindings {
-            let Some(guest) = by_uid.get(binding.guest.as_str()) else { continue };
-            if guest.policy.budget.is_some() && binding.hourly.is_none() && guest.powered_on {
+        let mut sums: HashMap<(&str, &str), (Decimal, Option<&GuestState>)> = HashMap::new();
+        let bindings: HashMap<&str, _> = plan.bindings.iter().map(|b| (b.guest.as_str(), b)).collect();
+        for (at, guest) in self.world.guests.iter().enumerate() {
+            let binding = bindings.get(guest.uid.as_str());
+            if guest.policy.budget.is_some() && binding.is_some_and(|b| b.hourly.is_none()) && guest.powered_on {
                 self.say(&guest.uid, "has a budget and an unknown price");
             }
-            let sum = sums.entry((&guest.namespace, &guest.workload)).or_insert((Decimal::ZERO, guest));
-            sum.0 += binding.hourly.map_or(Decimal::ZERO, |m| m.amount.0);
+            // Of those that were there only what is certain: the running cost of one's own hosts is not worked out anew.
+            let price = binding.map_or_else(|| self.paid(at), |b| b.hourly.map_or(Decimal::ZERO, |m| m.amount.0));
+            let sum = sums.entry((&guest.namespace, &guest.workload)).or_insert((Decimal::ZERO, None));
+            sum.0 = sum.0.saturating_add(price);
+            if self.fresh[at] && !price.is_zero() && guest.policy.budget.is_some() {
+                sum.1 = Some(guest);
+            }
         }
         for (sum, guest) in sums.into_values() {
-            if let Some(budget) = guest.policy.budget.as_ref().and_then(|b| self.convert(b))
+            if let Some(guest) = guest
+                && let Some(budget) = guest.policy.budget.as_ref().and_then(|b| self.convert(b))
                 && sum.saturating_mul(HOURS_PER_MONTH) > budget
             {
                 self.say(&guest.workload, "over its budget");
             }
         }
+    }
+
+    /// What a guest that the plan did not bind pays by the hour, as far as that is certain.
+    fn paid(&self, at: usize) -> Decimal {
+        let place = self.places[at].filter(|_| self.world.guests[at].powered_on);
+        let pool = place.and_then(|place| self.pools.get(place.pool.as_str()));
+        let offer = place.filter(|_| pool.is_some_and(|pool| pool.pricing.subscription.is_none()));
+        offer.and_then(|place| self.offer(place)).and_then(|o| self.convert(&o.hourly)).unwrap_or_default()
     }
 
     fn convert(&self, money: &Money) -> Option<Decimal> {

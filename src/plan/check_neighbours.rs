@@ -164,7 +164,7 @@ fn affinities(situation: &mut Situation<'_>, asked: &Asked) {
                 let near = counts(situation, &term.topology, &targets);
                 let what = match term.kind {
                     Side::Near => far_from(situation, &term.topology, &holders, &near, targets.len()),
-                    Side::Apart => together(situation, &term.topology, &holders, &near),
+                    Side::Apart => together(situation, &term.topology, &holders, &targets),
                 };
                 for at in what {
                     let uid = &situation.world.guests[at].uid;
@@ -193,16 +193,17 @@ fn far_from(
     holders.iter().copied().filter(|at| situation.fresh[*at] && is_far(at)).collect()
 }
 
-/// Pairs of a holder and a target in one place, of which one is fresh.
-fn together(situation: &Situation<'_>, topology: &Topology, holders: &[usize], targets: &Counts<'_>) -> Vec<usize> {
-    let mut found = Vec::new();
-    for &at in holders {
-        let Some(there) = domain(situation, topology, at).and_then(|d| targets.get(&d)) else { continue };
-        if there.iter().any(|other| *other != at && (situation.fresh[at] || situation.fresh[*other])) {
-            found.push(at);
-        }
-    }
-    found
+/// Pairs of a holder and a target in one place, or of whom that cannot be told, of which one is fresh.
+fn together(situation: &Situation<'_>, topology: &Topology, holders: &[usize], targets: &[usize]) -> Vec<usize> {
+    let places: Vec<_> = targets.iter().map(|at| (*at, domain(situation, topology, *at))).collect();
+    let is_beside = |at: usize| {
+        let own = domain(situation, topology, at);
+        places.iter().any(|(other, place)| {
+            let is_new = situation.fresh[at] || situation.fresh[*other];
+            *other != at && is_new && (own.is_none() || place.is_none() || own == *place)
+        })
+    };
+    holders.iter().copied().filter(|at| is_beside(*at)).collect()
 }
 
 fn dedicated(situation: &mut Situation<'_>) {

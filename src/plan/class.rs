@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use super::{
     candidate::{Key, floor},
-    inventory::{Capacity, Effect, Offering},
+    inventory::{Capacity, Effect, Offering, Pool, Taint},
     model::{Model, index, need},
-    request::{Affinity, GuestState, Side, Spread, WhenUnsatisfiable},
+    request::{Affinity, GuestState, Policy, Side, Spread, WhenUnsatisfiable},
     rule::{Failure, Rule, static_failures},
 };
 
@@ -38,11 +38,8 @@ impl Statics {
             if failures.is_empty() {
                 let policy = &guest.policy;
                 let unmet = policy.preferred.iter().filter(|wish| !wish.selector.matches(&pool.labels));
-                let avoided = pool.taints.iter().filter(|taint| {
-                    taint.effect == Effect::PreferNoSchedule && !policy.tolerations.iter().any(|t| t.matches(taint))
-                });
-                let weight =
-                    unmet.map(|wish| i64::from(wish.weight)).sum::<i64>() + avoided.map(|_| AVOIDED_TAINT).sum::<i64>();
+                let weight = unmet.map(|wish| i64::from(wish.weight)).sum::<i64>()
+                    + avoided(pool, policy).map(|_| AVOIDED_TAINT).sum::<i64>();
                 allowed.push((index(p), weight));
             } else {
                 rejected.push((index(p), failures));
@@ -50,6 +47,12 @@ impl Statics {
         }
         Self { allowed, rejected, selected_home, allowed_home }
     }
+}
+
+/// Taints of a pool that guests of this policy would rather not meet.
+pub(super) fn avoided<'p>(pool: &'p Pool, policy: &Policy) -> impl Iterator<Item = &'p Taint> {
+    let taints = pool.taints.iter().filter(|taint| taint.effect == Effect::PreferNoSchedule);
+    taints.filter(|taint| !policy.tolerations.iter().any(|toleration| toleration.matches(taint)))
 }
 
 /// Guests of one workload that are alike.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write as _, rc::Rc};
 
 use super::{
     candidate::Candidate,
-    class::{Choice, Class},
+    class::{Choice, Class, avoided},
     cost::decimal,
     ledger::Ledger,
     model::NONE,
@@ -188,6 +188,7 @@ impl<'l, 'm, 'w> Explainer<'l, 'm, 'w> {
         let pool = self.ledger.model.world_pool(best.place.pool);
         let unmet = policy.preferred.iter().filter(|wish| !wish.selector.matches(&pool.labels));
         let mut broken: Vec<String> = unmet.map(|wish| format!("preferred pool (weight {})", wish.weight)).collect();
+        broken.extend(avoided(pool, policy).map(|taint| format!("taint {} (PreferNoSchedule)", taint.key)));
         let known = self.ledger.model.statics[class.statics as usize].allowed.iter();
         let of_pool = known.clone().find(|(p, _)| *p == best.place.pool).map_or(0, |(_, weight)| *weight);
         if best.wishes > of_pool {

@@ -231,11 +231,21 @@ impl Ledger<'_, '_> {
         }
         for &(topology, tracker) in &class.apart {
             let domain = self.domain(topology, guest, place);
-            if domain != NONE && self.tracker(tracker).count(domain) > 0 {
-                let name = self.topology_name(topology);
-                let short = format!("has a guest that it must be apart from {} the same {name}", on(name));
-                failures.push(Failure::new(Rule::Apart, 0, self.tracker(tracker).count(domain), short));
+            let (count, name) = (self.tracker(tracker).perhaps(domain), self.topology_name(topology));
+            // The ledger may hold the guest already: it is not in its own way.
+            let itself =
+                self.place_of(guest).is_some() && self.model.trackers_of[class.workload as usize].contains(&tracker);
+            if count == 0 || (itself && self.tracker(tracker).total() == 1) {
+                continue;
             }
+            let short = if domain == NONE {
+                format!("has no {name} that is known, and it must be apart from others by that")
+            } else if self.tracker(tracker).count(domain) == 0 {
+                format!("is perhaps the {name} of a guest that it must be apart from: that is not known")
+            } else {
+                format!("has a guest that it must be apart from {} the same {name}", on(name))
+            };
+            failures.push(Failure::new(Rule::Apart, 0, count, short));
         }
     }
 

@@ -53,6 +53,11 @@ impl Tracker {
         self.counts.get(&domain).copied().unwrap_or(0)
     }
 
+    /// How many are in this place, or may be: of a place that is not known, nobody can say that it is another one.
+    pub(super) fn perhaps(&self, domain: u32) -> u32 {
+        if domain == NONE { self.total } else { self.count(domain) + self.count(NONE) }
+    }
+
     /// How many there are in all.
     pub(super) fn total(&self) -> u32 {
         self.total

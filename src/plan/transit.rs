@@ -69,7 +69,7 @@ impl Ground for Transit<'_, '_, '_> {
                 && self.has_room(guest, *place)
                 && self.ledger.tenants_agree(place.host, class)
                 && class.apart.iter().all(|(topology, tracker)| {
-                    self.ledger.tracker(*tracker).count(self.ledger.domain(*topology, guest, *place)) == 0
+                    self.ledger.tracker(*tracker).perhaps(self.ledger.domain(*topology, guest, *place)) == 0
                 })
         })
     }

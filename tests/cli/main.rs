@@ -3,4 +3,5 @@
 
 mod docs;
 mod inspect;
+mod plan;
 mod sim;
