@@ -66,7 +66,7 @@ pub fn check(world: &World, plan: &Plan) -> Vec<Violation> {
     situation.follow_moves(plan, &by_uid);
     // Who must leave goes although that upsets a spread or those left behind; who need not, does not.
     neighbours(&mut situation, &Asked::APART);
-    let forced = plan.moves.iter().filter(|m| !matches!(m.cause, Cause::ReturnHome | Cause::Saving));
+    let forced = plan.moves.iter().filter(|m| !matches!(m.cause, Cause::ReturnHome | Cause::Saving | Cause::Density));
     let forced: HashSet<usize> = forced.filter_map(|m| by_uid.get(m.guest.as_str()).copied()).collect();
     let moved = situation.fresh.clone();
     for at in forced {

@@ -84,6 +84,10 @@ const ROUND: Limit = Limit(Duration::from_mins(30));
 /// How soon prices and rules of guests that have a place are looked at again.
 const REVIEW: SignedDuration = SignedDuration::from_secs(2);
 
+/// How soon it is looked again for hosts that can be emptied of guests that go by density: it takes longer than all else, and
+/// nothing is urgent about it.
+const GATHER: SignedDuration = SignedDuration::from_secs(30);
+
 /// All moves that are worth while are planned. How many are begun is another matter: those that need a person must not
 /// crowd out the others.
 pub const OPTIONS: plan::Options = plan::Options {
@@ -99,6 +103,9 @@ pub const OPTIONS: plan::Options = plan::Options {
     },
 };
 
+/// The same without gathering.
+const AS_THEY_ARE: plan::MoveOptions = plan::MoveOptions { density: 0, ..OPTIONS.moves };
+
 /// What is kept from round to round. After a restart it begins empty: what must not be forgotten is in the guests.
 #[derive(Debug, Default)]
 struct State {
@@ -107,6 +114,7 @@ struct State {
     /// When the reasons of guests without a place were last written.
     told: HashMap<String, Timestamp>,
     reviewed_at: Option<Timestamp>,
+    gathered_at: Option<Timestamp>,
 }
 
 impl Scheduler {
@@ -155,9 +163,11 @@ impl Scheduler {
         let picture = gather::picture(&guests, &pools, &namespaces, &mut state.assumed, now);
         let Some(picture) = picture else { return Ok(None) };
         let began = Instant::now();
-        let plan = plan::decide(&picture.world, &OPTIONS);
+        let (gathers, gather_at) = state.gathers(&picture.world);
+        let options = if gathers { OPTIONS } else { plan::Options { moves: AS_THEY_ARE, ..OPTIONS } };
+        let plan = plan::decide(&picture.world, &options);
         let plan = adoption::added(plan, &guests, &pools, &namespaces, &state.assumed);
-        let mut chosen = moves::choose(&plan, &picture, &state.assumed, &mut state.reasons);
+        let mut chosen = moves::choose(&plan, &picture, &state.assumed, (&mut state.reasons, gathers));
         let retyped = retype::choose(&picture, &plan, &chosen, &state.assumed);
         for (uid, why) in &retyped.kept {
             chosen.proposals.entry(uid.clone()).or_insert_with(|| why.clone());
@@ -174,7 +184,7 @@ impl Scheduler {
         let done = act::carry_out(self, &picture, &plan, (&chosen, &retyped), &remarks, state).await;
         self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
         let again = done?;
-        Ok([plan.wake_at, chosen.wake_at, review_at, again].into_iter().flatten().min())
+        Ok([plan.wake_at, chosen.wake_at, review_at, gather_at, again].into_iter().flatten().min())
     }
 
     fn namespaces(&self) -> Namespaces {
@@ -183,6 +193,18 @@ impl Scheduler {
 }
 
 impl State {
+    /// Whether it is looked for hosts to be emptied in this round; and when, if it was done just now.
+    fn gathers(&mut self, world: &plan::World) -> (bool, Option<Timestamp>) {
+        if world.guests.iter().all(|guest| guest.policy.objective != plan::Objective::Density) {
+            return (false, None);
+        }
+        let next = self.gathered_at.and_then(|at| at.checked_add(GATHER).ok()).filter(|next| *next > world.now);
+        if next.is_none() {
+            self.gathered_at = Some(world.now);
+        }
+        (next.is_none(), next)
+    }
+
     /// Looks at prices and rules, unless that was done just now; then it is said when it is to be done.
     fn review(&mut self, world: &plan::World) -> (Option<Vec<plan::review::Standing>>, Option<Timestamp>) {
         let next = self.reviewed_at.and_then(|at| at.checked_add(REVIEW).ok()).filter(|next| *next > world.now);
@@ -198,5 +220,28 @@ async fn sleep(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hosts_to_be_emptied_are_looked_for_now_and_then_where_anybody_goes_by_density() {
+        let world = |objective: &str, seconds: i64| {
+            let more = json!({ "spec": { "placement": { "objective": objective } } });
+            let (guests, pools) = ([testing::guest("web-0", &more)], [testing::pool("xen", &json!({}))]);
+            let now = testing::now() + SignedDuration::from_secs(seconds);
+            gather::picture(&guests, &pools, &Namespaces::new(), &mut gather::Assumed::default(), now).unwrap().world
+        };
+        let mut state = State::default();
+        assert_eq!(state.gathers(&world("Cost", 0)), (false, None));
+        assert_eq!(state.gathers(&world("Density", 0)), (true, None));
+        let next = testing::now() + SignedDuration::from_secs(30);
+        assert_eq!(state.gathers(&world("Density", 29)), (false, Some(next)));
+        assert_eq!(state.gathers(&world("Density", 30)), (true, None));
     }
 }

@@ -53,11 +53,16 @@ enum Against {
     Person(String),
 }
 
-/// Chooses.
+/// Chooses. `looked`: whether hosts to be emptied were looked for in this plan.
 #[must_use]
-pub fn choose(plan: &Plan, picture: &Picture<'_>, assumed: &Assumed, reasons: &mut Reasons) -> Chosen {
+pub fn choose(
+    plan: &Plan,
+    picture: &Picture<'_>,
+    assumed: &Assumed,
+    (reasons, looked): (&mut Reasons, bool),
+) -> Chosen {
     let now = picture.world.now;
-    note_reasons(plan, picture, reasons);
+    note_reasons(plan, picture, reasons, looked);
     let mut chosen = Chosen::default();
     let gathers = plan.moves.iter().any(|step| step.cause == Cause::Density);
     let mut budget = Budget { gathers, ..Budget::new(picture, assumed) };
@@ -87,7 +92,7 @@ impl Chosen {
     }
 }
 
-fn note_reasons(plan: &Plan, picture: &Picture<'_>, reasons: &mut Reasons) {
+fn note_reasons(plan: &Plan, picture: &Picture<'_>, reasons: &mut Reasons, looked: bool) {
     let current: HashSet<(&str, Cause)> = plan.moves.iter().map(|step| (step.guest.as_str(), step.cause)).collect();
     // Nobody is gathered beside who is on the move, and the others of its host are to follow it at once.
     let busy: HashSet<&str> = picture.flights.iter().map(|flight| flight.pool.as_str()).collect();
@@ -96,7 +101,7 @@ fn note_reasons(plan: &Plan, picture: &Picture<'_>, reasons: &mut Reasons) {
         binding.is_some_and(|binding| busy.contains(binding.pool.as_str()))
     };
     reasons.retain(|(guest, cause), _| {
-        current.contains(&(guest.as_str(), *cause)) || (*cause == Cause::Density && waits(guest))
+        current.contains(&(guest.as_str(), *cause)) || (*cause == Cause::Density && (!looked || waits(guest)))
     });
     for (guest, cause) in current {
         reasons.entry((guest.to_owned(), cause)).or_insert(picture.world.now);
@@ -266,7 +271,11 @@ fn void(picture: &Picture<'_>, assumed: &Assumed, asked: &HashSet<&str>) -> Vec<
     let now = picture.world.now;
     let is_void = |(uid, guest): &(&String, &&std::sync::Arc<Guest>)| {
         let last = guest.spec.relocation.as_ref();
+        // It tells when that was: who could not be gathered is not tried again and again.
+        let gathered = |last: &Relocation| last.reason == Cause::Density.to_string();
+        let rests = |last: &Relocation| now.duration_since(last.decided_at.0) < super::OPTIONS.moves.cool_down;
         !asked.contains(uid.as_str())
+            && last.is_none_or(|last| !gathered(last) || !rests(last))
             && !assumed.relocations.contains_key(*uid)
             && guest.metadata.deletion_timestamp.is_none()
             && flights::standing(guest, last, now) == Standing::Over

@@ -42,7 +42,7 @@ fn chosen_with(objects: &[Value], pools: &[Arc<CloudPool>], since: i64) -> Chose
     let plan = plan::decide(&picture.world, &super::super::OPTIONS);
     let before = now() - SignedDuration::from_secs(since);
     let mut reasons: Reasons = plan.moves.iter().map(|m| ((m.guest.clone(), m.cause), before)).collect();
-    choose(&plan, &picture, &assumed, &mut reasons)
+    choose(&plan, &picture, &assumed, (&mut reasons, true))
 }
 
 fn begun(chosen: &Chosen) -> Vec<(&str, Move, Option<&str>)> {
@@ -251,6 +251,27 @@ fn guests_by_density_are_gathered_one_at_a_time_once_fewer_hosts_have_been_enoug
 }
 
 #[test]
+fn who_could_not_be_gathered_is_not_tried_again_within_half_an_hour() {
+    let (pool, objects) = half_empty();
+    let pools = [pool];
+    let refused = |ago: i64| {
+        let decided_at = (now() - SignedDuration::from_secs(ago)).to_string();
+        let more = json!({
+            "spec": { "relocation": {
+                "incarnation": 1, "kind": "Live", "pool": "xen", "host": "b", "reason": Cause::Density.to_string(), "decidedAt": decided_at,
+            }},
+            "status": { "relocation": { "decidedAt": decided_at, "outcome": "Refused", "message": "no" } },
+        });
+        let mut objects = objects.clone();
+        objects[0] = plus(objects[0].clone(), &more);
+        chosen_with(&objects, &pools, 300)
+    };
+    let chosen = refused(1799);
+    assert!(chosen.withdraw.is_empty() && chosen.begin.iter().all(|(guest, _)| guest != "web-0"), "{chosen:?}");
+    assert_eq!(begun(&refused(1800)), [("web-0", Move::Live, Some("b"))]);
+}
+
+#[test]
 fn nobody_is_gathered_who_does_not_go_by_density_must_not_be_moved_or_lives_beside_others() {
     let (pool, objects) = half_empty();
     assert_eq!(chosen_with(&objects, &[Arc::clone(&pool)], 300).begin.len(), 1);
@@ -291,12 +312,16 @@ fn a_reason_to_gather_outlasts_the_move_of_another_guest_and_no_other_reason_doe
     let reasons =
         || -> Reasons { [Cause::Density, Cause::Overload].map(|cause| (("web-1".to_owned(), cause), before)).into() };
     let mut kept = reasons();
-    note_reasons(&nothing, &picture, &mut kept);
+    note_reasons(&nothing, &picture, &mut kept, true);
     assert_eq!(kept, Reasons::new());
+    // Nor is it gone where nobody has looked.
+    let mut kept = reasons();
+    note_reasons(&nothing, &picture, &mut kept, false);
+    assert_eq!(kept, Reasons::from([(("web-1".to_owned(), Cause::Density), before)]));
     let flight = flights::Flight { guest: "web-0".into(), pool: "xen".into(), host: None, kind: Move::Live };
     picture.flights.push(flight);
     let mut kept = reasons();
-    note_reasons(&nothing, &picture, &mut kept);
+    note_reasons(&nothing, &picture, &mut kept, true);
     assert_eq!(kept, Reasons::from([(("web-1".to_owned(), Cause::Density), before)]));
 }
 

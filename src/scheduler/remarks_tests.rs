@@ -17,7 +17,7 @@ fn news(object: &Value, pools: &[std::sync::Arc<crate::api::CloudPool>], review:
     let mut assumed = Assumed::default();
     let picture = picture(&guests, pools, &Namespaces::new(), &mut assumed, now()).unwrap();
     let plan = plan::decide(&picture.world, &plan::Options::default());
-    let chosen = choose(&plan, &picture, &assumed, &mut Reasons::new());
+    let chosen = choose(&plan, &picture, &assumed, (&mut Reasons::new(), true));
     let standings = plan::review::review(&picture.world);
     let all = All::new(&picture, &plan, &chosen, review.then_some(&standings[..]));
     let mut news = all.news(&picture, now(), &HashSet::new());
