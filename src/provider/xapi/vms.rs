@@ -61,8 +61,8 @@ impl Vms {
         self.unmarked.iter().filter_map(|reference| Some(&**self.all.get(reference)?))
     }
 
-    fn put(&mut self, shelf: Shelf, reference: Ref<Vm>) {
-        match shelf {
+    fn put(&mut self, kept: Shelf, reference: Ref<Vm>) {
+        match kept {
             Shelf::Marked(guest) => {
                 let there = self.marked.entry(guest.into()).or_insert_with(|| Arc::new([]));
                 *there = there.iter().cloned().chain([reference]).collect();
@@ -72,8 +72,8 @@ impl Vms {
         }
     }
 
-    fn take(&mut self, shelf: Shelf, reference: &Ref<Vm>) {
-        match shelf {
+    fn take(&mut self, kept: Shelf, reference: &Ref<Vm>) {
+        match kept {
             Shelf::Marked(guest) => {
                 if let Some(there) = self.marked.get_mut(guest.as_str()) {
                     *there = there.iter().filter(|one| *one != reference).cloned().collect();
