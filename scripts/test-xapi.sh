@@ -19,7 +19,7 @@ contract() {
   shift
   say "=== $what"
   rm -f "$FOLDER/state.json"
-  "$CARGO_TARGET_DIR/debug/xapi-sim" --state-file "$FOLDER/state.json" --password "contract" "$@" >"$FOLDER/log" &
+  "$PROGRAMS/xapi-sim" --state-file "$FOLDER/state.json" --password "contract" "$@" >"$FOLDER/log" &
   SIM=$!
   wait_for 30 "the pool answers" told
   INNKEEPER_XAPI_URL=$(sed -n 's/.*"url": *"\(https:[^"]*\)".*/\1/p' "$FOLDER/state.json" | head -1)
@@ -31,7 +31,7 @@ contract() {
 }
 
 cd "$ROOT"
-cargo test --workspace --locked --no-run --test xapi_contract
+PROGRAMS=$("$ROOT/scripts/build.sh")
 if [ -z "${LOAD:-}" ]; then
   contract "a pool of three hosts" --hosts 3 --vms 6
 else

@@ -95,7 +95,8 @@ async fn check(lab: &Lab) {
         assert_eq!(vm["scheduled_to_be_resident_on"], "OpaqueRef:NULL");
         let runs = vm["power_state"] == "Running";
         assert_eq!(vm["resident_on"] != "OpaqueRef:NULL", runs, "{reference}");
-        assert_eq!(vm["suspend_VDI"] != "OpaqueRef:NULL", vm["power_state"] == "Suspended", "{reference}");
+        let (image, suspended) = (&vm["suspend_VDI"], vm["power_state"] == "Suspended");
+        assert_eq!(image != "OpaqueRef:NULL", suspended, "{reference} is {}, image {image}", vm["power_state"]);
         if runs && vm["is_control_domain"] == false {
             running.insert(vm["uuid"].as_str().unwrap().to_owned());
         }

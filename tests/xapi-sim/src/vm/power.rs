@@ -51,8 +51,12 @@ async fn bring_up(call: &Call, vm: &str, op: &str, asked: Option<&str>, paused: 
                 return Err(ApiError::new("HOST_OFFLINE", [&*host]));
             }
             let image = w.store.text("VM", vm, "suspend_VDI").to_owned();
+            if resuming {
+                // Nothing keeps a client from destroying it.
+                w.store.row("VDI", &image)?;
+            }
             let domid = domain::begin(w, vm, &host, event)?;
-            if resuming && w.store.exists("VDI", &image) {
+            if resuming {
                 w.store.set("VM", vm, "suspend_VDI", Value::null_ref())?;
                 storage::remove(w, &image)?;
             }
@@ -136,6 +140,8 @@ pub(crate) async fn reboot(call: &Call, vm: &str, op: &str) -> ApiResult<Value> 
         Pace::fixed(stop + knobs.start_ms),
         |w| check_online(w, vm),
         |w, ()| {
+            // A forced reboot waits for nobody: the guest may have been suspended meanwhile.
+            allowed::check_power_state(vm, w.store.row("VM", vm)?, op)?;
             check_online(w, vm)?;
             let host = w.store.text("VM", vm, "resident_on").to_owned();
             w.history.domain_ends(vm, Some(&host));
