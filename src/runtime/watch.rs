@@ -48,17 +48,20 @@ pub async fn follow<K>(
     let events = watcher::watcher(api, watcher::Config::default()).default_backoff().inspect_err(
         |error| warn!(kind = %K::kind(&()), error = super::chain(error), "the watch broke and is renewed"),
     );
+    let events = events.inspect_ok(|event| {
+        if let Event::Apply(object) = event
+            && let Some(lag) = lag(object.meta(), Timestamp::now())
+        {
+            metrics.heard_by_watch(lag);
+        }
+    });
+    // Who wrote which field is of no more use: it is as long as all the rest.
+    let events = events.modify(|object| object.meta_mut().managed_fields = None);
     let mut events = std::pin::pin!(reflector::reflector(writer, events));
     loop {
         let Some(event) = events.next().await else { return };
         match event {
-            Ok(Event::Apply(object)) => {
-                if let Some(lag) = lag(object.meta(), Timestamp::now()) {
-                    metrics.heard_by_watch(lag);
-                }
-                tell(&object);
-            }
-            Ok(Event::Delete(object)) => tell(&object),
+            Ok(Event::Apply(object) | Event::Delete(object)) => tell(&object),
             Ok(Event::Init) => before = snapshot(&store),
             Ok(Event::InitApply(_)) | Err(_) => {}
             Ok(Event::InitDone) => {

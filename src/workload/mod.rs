@@ -47,10 +47,12 @@ pub async fn reconcile(workload: Arc<VirtualWorkload>, context: Arc<Context>) ->
         // Its guests have owner references: Kubernetes deletes them, and their finalizers wait for their VMs.
         return Ok(Action::await_change());
     }
-    let namespace = workload.namespace();
     let prefix = format!("{}-", workload.name_any());
-    let guests =
-        context.guests.state_filter(|guest| guest.namespace() == namespace && guest.name_any().starts_with(&prefix));
+    // Of all guests there are: nothing may be copied to compare.
+    let guests = context.guests.state_filter(|Guest { metadata, .. }| {
+        metadata.namespace == workload.metadata.namespace
+            && metadata.name.as_ref().is_some_and(|name| name.starts_with(&prefix))
+    });
     let plan = decide::decide(&workload, &guests);
     let carried_out = act::carry_out(&context, &workload, &plan).await;
     // A refusal (a quota, an admission rule) is said where people look, and tried again with backoff.

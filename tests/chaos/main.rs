@@ -6,7 +6,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CHAOS_STRIDE` | of the kill points of a scenario every so-many-th is played (1: all); not given: a few |
-//! | `CHAOS_SEEDS` | so many storms for each scenario; not given: 1 |
+//! | `CHAOS_SEEDS` | so many storms for each scenario, or with `4-200` these storms and nothing else; not given: 1 |
 //! | `CHAOS_REPLAY` | one run again, as a violation names it: `overflow/xen:3:after` or `overflow/seed:17` |
 //! | `CHAOS_PROGRAM` | another operator than the one that was built |
 //! | `CHAOS_SCENARIOS` | only these scenarios, with a comma between them |

@@ -1,6 +1,6 @@
 //! Which runs are played, and what is printed of them.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Instant};
 
 use crate::{
     check,
@@ -34,6 +34,25 @@ struct Player {
     began: Instant,
 }
 
+/// Which storms are played of each scenario.
+struct Storms {
+    seeds: RangeInclusive<u64>,
+    /// Storms and nothing else.
+    alone: bool,
+}
+
+impl Storms {
+    /// `3`: the first three. `4-200`: those, and nothing else. Not given: one.
+    fn read(text: Option<&str>) -> Self {
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("CHAOS_SEEDS is {text:?}: write 3 or 4-200"));
+        match text.map(|text| text.split_once('-').ok_or(text)) {
+            None => Self { seeds: 1..=1, alone: false },
+            Some(Err(last)) => Self { seeds: 1..=number(last), alone: false },
+            Some(Ok((first, last))) => Self { seeds: number(first)..=number(last), alone: true },
+        }
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: write a whole number")))
@@ -63,11 +82,13 @@ pub fn run() -> ExitCode {
 impl Player {
     fn play_all(&mut self) {
         let stride = number("CHAOS_STRIDE");
-        let seeds = number("CHAOS_SEEDS").unwrap_or(1);
+        let storms = Storms::read(std::env::var("CHAOS_SEEDS").ok().filter(|text| !text.is_empty()).as_deref());
         let only = std::env::var("CHAOS_SCENARIOS").unwrap_or_default();
         let is_meant = |scenario: &&Scenario| only.is_empty() || only.split(',').any(|name| name == scenario.name);
         for scenario in scenario::ALL.iter().filter(is_meant) {
             match (scenario.plays, stride) {
+                (Plays::Alone { .. }, _) if storms.alone => {}
+                _ if storms.alone => storms.seeds.clone().for_each(|seed| self.storm(scenario, seed)),
                 (Plays::Alone { minutes: true }, None) if only.is_empty() => {}
                 (Plays::Alone { .. }, _) => self.alone(scenario),
                 (Plays::Once, None) => {
@@ -86,7 +107,7 @@ impl Player {
                     for way in Way::ALL {
                         self.kill_points(scenario, way, stride);
                     }
-                    (1..=seeds).for_each(|seed| self.storm(scenario, seed));
+                    storms.seeds.clone().for_each(|seed| self.storm(scenario, seed));
                 }
             }
         }

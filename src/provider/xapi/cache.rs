@@ -32,11 +32,15 @@ trait Records<T> {
 
 impl<T> Records<T> for Table<T> {
     fn insert(&mut self, reference: Ref<T>, record: Arc<T>) -> Option<Arc<T>> {
-        Self::insert(self, reference, record)
+        let old = self.get(&reference).cloned();
+        self.insert_mut(reference, record);
+        old
     }
 
     fn remove(&mut self, reference: &Ref<T>) -> Option<Arc<T>> {
-        Self::remove(self, reference)
+        let old = self.get(reference).cloned()?;
+        self.remove_mut(reference);
+        Some(old)
     }
 }
 
@@ -166,14 +170,14 @@ impl Batch {
     /// Whether the view holds as many objects as the pool: where it does not, a deletion was lost.
     pub(super) fn agrees_with(counts: &BTreeMap<String, u64>, view: &View) -> bool {
         let held = [
-            ("pool", view.pools.len()),
-            ("host", view.hosts.len()),
-            ("host_metrics", view.host_metrics.len()),
-            ("vm", view.vms.len()),
-            ("vm_guest_metrics", view.guest_metrics.len()),
-            ("vm_metrics", view.vm_metrics.len()),
-            ("vbd", view.vbds.len()),
-            ("vdi", view.vdis.len()),
+            ("pool", view.pools.size()),
+            ("host", view.hosts.size()),
+            ("host_metrics", view.host_metrics.size()),
+            ("vm", view.vms.size()),
+            ("vm_guest_metrics", view.guest_metrics.size()),
+            ("vm_metrics", view.vm_metrics.size()),
+            ("vbd", view.vbds.size()),
+            ("vdi", view.vdis.size()),
         ];
         held.iter().all(|(class, n)| counts.get(*class).is_none_or(|count| usize::try_from(*count) == Ok(*n)))
     }
@@ -224,10 +228,10 @@ pub(super) fn changes(effects: &[Effect], view: &View, owner: &Owner) -> Vec<Cha
                 }
             }
             Effect::GuestMetrics(metrics) => {
-                view.vms.values().filter(|vm| vm.guest_metrics == *metrics).for_each(|vm| tell_of(vm, &mut tell));
+                view.vms.with_guest_metrics(metrics).for_each(|vm| tell_of(vm, &mut tell));
             }
             Effect::VmMetrics(metrics) => {
-                view.vms.values().filter(|vm| vm.metrics == *metrics).for_each(|vm| tell_of(vm, &mut tell));
+                view.vms.with_metrics(metrics).for_each(|vm| tell_of(vm, &mut tell));
             }
             Effect::Drive(old, new) => {
                 let vms = [old, new].into_iter().flatten().filter_map(|vbd| view.vms.get(&vbd.vm));

@@ -20,7 +20,7 @@ fn vm_record(vm: &Vm, power: &str) -> Value {
 #[test]
 fn events_change_the_view() {
     let mut pool = view([]);
-    let count = pool.vms.len() as u64;
+    let count = pool.vms.size() as u64;
     let vm = complete("u1");
     let add = json!([{ "id": "1", "class": "vm", "operation": "add", "ref": "OpaqueRef:u1", "snapshot": vm_record(&vm, "Running") }]);
     let applied = batch(&add, &json!({ "vm": count + 1 })).apply(&mut pool).unwrap();
@@ -38,7 +38,7 @@ fn events_change_the_view() {
 #[test]
 fn a_lost_deletion_is_noticed() {
     let mut pool = view([complete("u1")]);
-    let fewer = pool.vms.len() as u64 - 1;
+    let fewer = pool.vms.size() as u64 - 1;
     assert!(!batch(&json!([]), &json!({ "vm": fewer })).apply(&mut pool).unwrap().agrees);
     assert!(batch(&json!([]), &json!({ "vm": fewer + 1, "role": 2291 })).apply(&mut pool).unwrap().agrees);
 }

@@ -108,11 +108,11 @@ impl XapiProvider {
             return Ok(());
         };
         if let Some(metrics) = self.client.get(&record.metrics).await? {
-            view.vm_metrics.insert(record.metrics.clone(), Arc::new(metrics));
+            view.vm_metrics.insert_mut(record.metrics.clone(), Arc::new(metrics));
         }
         for (reference, vbd, vdi) in self.read_drives(&record).await? {
-            view.vdis.insert(vbd.vdi.clone(), Arc::new(vdi));
-            view.vbds.insert(reference, Arc::new(vbd));
+            view.vdis.insert_mut(vbd.vdi.clone(), Arc::new(vdi));
+            view.vbds.insert_mut(reference, Arc::new(vbd));
         }
         view.vms.insert(vm.clone(), Arc::new(record));
         Ok(())

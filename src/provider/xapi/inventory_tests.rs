@@ -57,8 +57,9 @@ fn hosts_that_cannot_take_guests_say_why() {
     let mut pool = view([]);
     let metrics = pool.hosts.values().find(|h| h.name_label == "xcp-h1").unwrap().metrics.clone();
     Arc::make_mut(pool.host_metrics.get_mut(&metrics).unwrap()).live = false;
-    Arc::make_mut(pool.hosts.values_mut().find(|h| h.name_label == "xcp-h2").unwrap()).enabled = false;
-    pool.host_metrics.remove(&pool.hosts.values().find(|h| h.name_label == "xcp-h3").unwrap().metrics.clone());
+    let disabled = pool.hosts.iter().find(|(_, h)| h.name_label == "xcp-h2").unwrap().0.clone();
+    Arc::make_mut(pool.hosts.get_mut(&disabled).unwrap()).enabled = false;
+    pool.host_metrics.remove_mut(&pool.hosts.values().find(|h| h.name_label == "xcp-h3").unwrap().metrics.clone());
     let hosts = inventory(&pool, &owner()).unwrap().hosts;
     assert!(hosts.iter().all(|h| !h.schedulable));
     assert!(hosts[0].reason.as_deref().unwrap().contains("does not answer"));

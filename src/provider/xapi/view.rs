@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
+use rpds::HashTrieMapSync;
 
 use super::{
     drives::Drives,
@@ -16,8 +17,9 @@ use crate::{
     provider::{Key, ObservedGuest, Owner, Power, Stage},
 };
 
-/// Objects of one class by reference. Shared, so that a new view costs no copies of what did not change.
-pub(super) type Table<T> = HashMap<Ref<T>, Arc<T>>;
+/// Objects of one class by reference. What does not change is shared between a view and the one after it: both are held at
+/// once with every change, in pools of thousands of VMs.
+pub(super) type Table<T> = HashTrieMapSync<Ref<T>, Arc<T>>;
 
 /// The records of a class as a table.
 pub(super) fn table<T>(records: HashMap<Ref<T>, T>) -> Table<T> {

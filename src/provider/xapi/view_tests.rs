@@ -118,7 +118,7 @@ fn a_vm_on_a_dead_host_is_neither_running_nor_stopped() {
     let reset = Vm { resident_on: Ref::null(), ..with("Halted", "") };
     assert_eq!(view.power(&reset), Power::Stopped);
     // The host's record is gone altogether.
-    view.hosts.remove(&host);
+    view.hosts.remove_mut(&host);
     assert_eq!(view.power(&vm), Power::Unknown);
 }
 

@@ -1,89 +1,108 @@
 //! The VMs of a pool, and which of them may be a guest's: asked for each guest at each step, in pools of thousands.
 
-use std::{collections::HashMap, ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc};
 
-use super::{identity, records::Vm, value::Ref, view::Table};
+use rpds::HashTrieMapSync;
 
-/// The VMs by reference, and by what they say of the guest that they were made for, whoever made them.
+use super::{
+    identity,
+    records::{GuestMetrics, Vm, VmMetrics},
+    value::Ref,
+    view::Table,
+};
+
+/// The VMs by reference, and by what they are asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Vms {
     all: Table<Vm>,
-    /// By the guest in the VM's own mark. Almost always one. Shared, so that another view costs no copies.
-    marked: HashMap<Arc<str>, Arc<[Ref<Vm>]>>,
-    /// Those without a mark whose name is that of a clone under way: few, and whose they are depends on who asks.
-    unmarked: Vec<Ref<Vm>>,
+    /// Almost always one on each shelf, but for the unmarked.
+    shelves: HashTrieMapSync<Shelf, Arc<[Ref<Vm>]>>,
 }
 
-/// Under what a VM is kept.
-#[derive(PartialEq)]
+/// What VMs are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Shelf {
+    /// The guest in the VM's own mark.
     Marked(String),
+    /// No mark, and a name that is that of a clone under way: few, and whose they are depends on who asks.
     Unmarked,
-    None,
+    /// What its guest's tools tell.
+    GuestMetrics(Ref<GuestMetrics>),
+    /// When it was started.
+    Metrics(Ref<VmMetrics>),
 }
 
 impl Shelf {
-    fn of(vm: &Vm) -> Self {
-        match identity::marked_guest(vm) {
-            Some(guest) => Self::Marked(guest),
-            None if identity::is_named_by_us(vm) => Self::Unmarked,
-            None => Self::None,
-        }
+    /// All that a VM is kept on.
+    fn of(vm: &Vm) -> Vec<Self> {
+        let owner = match identity::marked_guest(vm) {
+            Some(guest) => Some(Self::Marked(guest)),
+            None => identity::is_named_by_us(vm).then_some(Self::Unmarked),
+        };
+        let told = (!vm.guest_metrics.is_null()).then(|| Self::GuestMetrics(vm.guest_metrics.clone()));
+        let started = (!vm.metrics.is_null()).then(|| Self::Metrics(vm.metrics.clone()));
+        [owner, told, started].into_iter().flatten().collect()
     }
 }
 
 impl Vms {
     pub(super) fn insert(&mut self, reference: Ref<Vm>, vm: Arc<Vm>) -> Option<Arc<Vm>> {
         let new = Shelf::of(&vm);
-        let old = self.all.insert(reference.clone(), vm);
-        let before = old.as_deref().map_or(Shelf::None, Shelf::of);
-        if before != new {
-            self.take(before, &reference);
-            self.put(new, reference);
-        }
+        let old = self.all.get(&reference).cloned();
+        let before = old.as_deref().map(Shelf::of).unwrap_or_default();
+        before.iter().filter(|shelf| !new.contains(shelf)).for_each(|shelf| self.take(shelf, &reference));
+        new.into_iter().filter(|shelf| !before.contains(shelf)).for_each(|shelf| self.put(shelf, &reference));
+        self.all.insert_mut(reference, vm);
         old
     }
 
     pub(super) fn remove(&mut self, reference: &Ref<Vm>) -> Option<Arc<Vm>> {
-        let old = self.all.remove(reference)?;
-        self.take(Shelf::of(&old), reference);
+        let old = self.all.get(reference).cloned()?;
+        self.all.remove_mut(reference);
+        for shelf in Shelf::of(&old) {
+            self.take(&shelf, reference);
+        }
         Some(old)
     }
 
     /// The VMs that may be this guest's; all that are, are among them.
     pub(super) fn perhaps_of(&self, guest: &str) -> impl Iterator<Item = (&Ref<Vm>, &Vm)> {
-        let marked = self.marked.get(guest).into_iter().flat_map(|references| references.iter());
-        marked.chain(&self.unmarked).filter_map(|reference| Some((reference, &**self.all.get(reference)?)))
+        self.on(&Shelf::Marked(guest.to_owned())).chain(self.on(&Shelf::Unmarked))
     }
 
     /// The VMs that may be clones under way; all that are, are among them.
     pub(super) fn perhaps_begun(&self) -> impl Iterator<Item = &Vm> {
-        self.unmarked.iter().filter_map(|reference| Some(&**self.all.get(reference)?))
+        self.on(&Shelf::Unmarked).map(|(_, vm)| vm)
     }
 
-    fn put(&mut self, kept: Shelf, reference: Ref<Vm>) {
-        match kept {
-            Shelf::Marked(guest) => {
-                let there = self.marked.entry(guest.into()).or_insert_with(|| Arc::new([]));
-                *there = there.iter().cloned().chain([reference]).collect();
-            }
-            Shelf::Unmarked => self.unmarked.push(reference),
-            Shelf::None => {}
-        }
+    /// The VM of which this is told.
+    pub(super) fn with_guest_metrics(&self, metrics: &Ref<GuestMetrics>) -> impl Iterator<Item = &Vm> {
+        self.on(&Shelf::GuestMetrics(metrics.clone())).map(|(_, vm)| vm)
     }
 
-    fn take(&mut self, kept: Shelf, reference: &Ref<Vm>) {
-        match kept {
-            Shelf::Marked(guest) => {
-                if let Some(there) = self.marked.get_mut(guest.as_str()) {
-                    *there = there.iter().filter(|one| *one != reference).cloned().collect();
-                    if there.is_empty() {
-                        self.marked.remove(guest.as_str());
-                    }
-                }
-            }
-            Shelf::Unmarked => self.unmarked.retain(|one| one != reference),
-            Shelf::None => {}
+    /// The VM of which this is measured.
+    pub(super) fn with_metrics(&self, metrics: &Ref<VmMetrics>) -> impl Iterator<Item = &Vm> {
+        self.on(&Shelf::Metrics(metrics.clone())).map(|(_, vm)| vm)
+    }
+
+    fn on(&self, kept: &Shelf) -> impl Iterator<Item = (&Ref<Vm>, &Vm)> + use<'_> {
+        let references = self.shelves.get(kept).into_iter().flat_map(|all| all.iter());
+        references.filter_map(|reference| Some((reference, &**self.all.get(reference)?)))
+    }
+
+    fn put(&mut self, kept: Shelf, reference: &Ref<Vm>) {
+        let there = self.shelves.get(&kept).into_iter().flat_map(|all| all.iter());
+        let all = there.chain([reference]).cloned().collect();
+        self.shelves.insert_mut(kept, all);
+    }
+
+    fn take(&mut self, kept: &Shelf, reference: &Ref<Vm>) {
+        let there = self.shelves.get(kept).into_iter().flat_map(|all| all.iter());
+        let left: Arc<[_]> = there.filter(|one| *one != reference).cloned().collect();
+        if left.is_empty() {
+            self.shelves.remove_mut(kept);
+        } else {
+            self.shelves.insert_mut(kept.clone(), left);
         }
     }
 }
@@ -91,8 +110,8 @@ impl Vms {
 impl From<Table<Vm>> for Vms {
     fn from(table: Table<Vm>) -> Self {
         let mut vms = Self::default();
-        for (reference, vm) in table {
-            vms.insert(reference, vm);
+        for (reference, vm) in &table {
+            vms.insert(reference.clone(), Arc::clone(vm));
         }
         vms
     }

@@ -13,6 +13,10 @@ fn reference(number: usize) -> Ref<Vm> {
     Ref::new(format!("OpaqueRef:{number}"))
 }
 
+fn measured<T>(state: u8) -> Ref<T> {
+    if state.is_multiple_of(2) { Ref::null() } else { Ref::new(format!("OpaqueRef:g{state}")) }
+}
+
 /// A VM in one of the states of its life, of one of two guests.
 fn vm(state: u8, other: bool) -> Vm {
     let vm = match state {
@@ -25,7 +29,9 @@ fn vm(state: u8, other: bool) -> Vm {
     };
     let guest = |text: &str| text.replace("8c0e", if other { "0ther" } else { "8c0e" });
     let other_config = vm.other_config.iter().map(|(key, value)| (key.clone(), guest(value))).collect();
-    Vm { name_label: guest(&vm.name_label), other_config, ..vm }
+    // Those of an old pool's database may be anybody's, or nobody's.
+    let (metrics, guest_metrics) = (Ref::new(format!("OpaqueRef:m{state}")), measured(state));
+    Vm { name_label: guest(&vm.name_label), other_config, metrics, guest_metrics, ..vm }
 }
 
 proptest! {
@@ -47,7 +53,14 @@ proptest! {
                 found.sort();
                 prop_assert_eq!(all, found);
             }
-            let stale = vms.marked.values().flat_map(|all| all.iter()).chain(&vms.unmarked).any(|r| !vms.contains_key(r));
+            for state in 0..5 {
+                let (metrics, tools) = (Ref::new(format!("OpaqueRef:m{state}")), measured(state));
+                let all = vms.values().filter(|vm| vm.metrics == metrics).count();
+                prop_assert_eq!(vms.with_metrics(&metrics).count(), all);
+                let all = vms.values().filter(|vm| vm.guest_metrics == tools && !tools.is_null()).count();
+                prop_assert_eq!(vms.with_guest_metrics(&tools).count(), all);
+            }
+            let stale = vms.shelves.values().flat_map(|all| all.iter()).any(|r| !vms.contains_key(r));
             prop_assert!(!stale, "what is gone is kept on no shelf");
         }
     }

@@ -11,7 +11,7 @@ use crate::provider::{
     ErrorKind, HostInventory, Owner, ProviderError, Result,
     xapi::{
         identity, inventory,
-        records::{Host, Vm},
+        records::Vm,
         value::Ref,
         view::{self, View},
     },
@@ -172,7 +172,7 @@ impl Reader<'_> {
         let mut cards: Vec<_> =
             vm.vifs.iter().filter_map(|vif| links.follow(from, "VIFs", vif, &self.more.cards)).collect();
         cards.sort_by_key(|card| card.device.parse::<u32>().unwrap_or(u32::MAX));
-        let network = |card: &&super::Card| {
+        let network = |card: &&std::sync::Arc<super::Card>| {
             let from = Source { class: "VIF", uuid: &card.uuid, name: &vm.name_label };
             links.follow(from, "network", &card.network, &self.more.wires).map(|wire| wire.name_label.clone())
         };
@@ -194,7 +194,7 @@ impl Reader<'_> {
 
     fn guest(&self, links: &Links, vm: &Vm, owner: Option<(Owner, crate::provider::Key)>) -> GuestFact {
         let from = Source { class: "VM", uuid: &vm.uuid, name: &vm.name_label };
-        let host: Option<&std::sync::Arc<Host>> = links.follow(from, "resident_on", &vm.resident_on, &self.view.hosts);
+        let host = links.follow(from, "resident_on", &vm.resident_on, &self.view.hosts);
         let metrics = links.follow(from, "guest_metrics", &vm.guest_metrics, &self.view.guest_metrics);
         let snapshots = vm.snapshots.iter().filter_map(|s| links.follow(from, "snapshots", s, &self.view.vms)).count();
         GuestFact {

@@ -1,9 +1,9 @@
 //! Following references, and noting those that lead nowhere.
 
-use std::{cell::RefCell, collections::BTreeSet, collections::HashMap};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use super::Dangling;
-use crate::provider::xapi::value::Ref;
+use crate::provider::xapi::{value::Ref, view::Table};
 
 /// The object that refers.
 #[derive(Clone, Copy)]
@@ -20,13 +20,13 @@ pub(super) struct Links(RefCell<BTreeSet<Dangling>>);
 impl Links {
     /// What a field refers to; `None` where that is nothing, or is not there. The driver and the survey read some classes
     /// into different records, so the class of the reference may differ from that of the table.
-    pub(super) fn follow<'t, T, U, V>(
+    pub(super) fn follow<'t, T, U>(
         &self,
         from: Source<'_>,
         field: &str,
         reference: &Ref<U>,
-        table: &'t HashMap<Ref<T>, V>,
-    ) -> Option<&'t V> {
+        table: &'t Table<T>,
+    ) -> Option<&'t Arc<T>> {
         if reference.is_null() {
             return None;
         }

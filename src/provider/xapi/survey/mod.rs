@@ -4,7 +4,7 @@ mod build;
 mod links;
 mod records;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,8 +15,7 @@ use super::{
     config::XapiConfig,
     presented,
     records::Record,
-    value::Ref,
-    view::View,
+    view::{Table, View, table},
 };
 use crate::provider::{ErrorKind, ProviderError, Result, xapi::Fingerprint};
 
@@ -217,9 +216,6 @@ pub struct Dangling {
     pub reference: String,
 }
 
-/// Objects of a class by reference.
-type Table<T> = HashMap<Ref<T>, T>;
-
 /// What a survey reads beside what the driver reads.
 #[derive(Default)]
 struct More {
@@ -259,7 +255,7 @@ pub async fn presented_fingerprint(endpoint: &reqwest::Url, limit: Duration) -> 
 /// What refers is read before what it refers to, so that what is made meanwhile does not look like a reference to nothing.
 async fn read(client: &Client) -> std::result::Result<(View, More), CallError> {
     async fn all<T: Record>(client: &Client) -> std::result::Result<Table<T>, CallError> {
-        client.all().await
+        client.all().await.map(table)
     }
     let view = client.read_all().await?;
     let (names, wires, cards, slots) =

@@ -4,7 +4,7 @@ use super::{
 };
 
 fn decoded<T: Record>(body: &[u8]) -> Table<T> {
-    wire::decode(body).unwrap()
+    table(wire::decode(body).unwrap())
 }
 
 /// What a real xapi 26.17 answered, without the classes that were not recorded: PBD and PIF.
