@@ -17,6 +17,7 @@ use super::{
     events,
     flights::{Flights, Turns},
     inventory,
+    reads::Reads,
     records::Vm,
     stop::Requests,
     value::Ref,
@@ -36,6 +37,7 @@ pub struct XapiProvider {
     pub(super) owner: Owner,
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
+    reads: Reads<View>,
     pub(super) turns: Turns,
     /// Soft shutdowns that were asked for.
     pub(super) requests: Requests,
@@ -74,6 +76,7 @@ impl XapiProvider {
             owner: config.owner,
             default_storage: config.default_storage,
             flights: Flights::new(),
+            reads: Reads::new(),
             turns: Turns::default(),
             moves: Semaphore::new(MOVES_AT_ONCE),
         });
@@ -86,7 +89,7 @@ impl XapiProvider {
     pub(super) async fn live(&self) -> Result<View, CallError> {
         match self.client.events.barrier(&self.client).await {
             Some(view) => Ok(Arc::unwrap_or_clone(view)),
-            None => self.client.read_all().await,
+            None => self.reads.read(async || self.client.read_all().await).await.map(Arc::unwrap_or_clone),
         }
     }
 
@@ -96,7 +99,10 @@ impl XapiProvider {
             Freshness::Live => None,
         };
         match followed {
-            Some(view) => Ok(view),
+            Some(view) => {
+                self.reads.forget();
+                Ok(view)
+            }
             None => self.live().await.map(Arc::new).during(act),
         }
     }

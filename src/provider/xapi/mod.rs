@@ -22,6 +22,7 @@ mod identity;
 mod inventory;
 mod power;
 mod presented;
+mod reads;
 mod records;
 mod refusal;
 mod session;

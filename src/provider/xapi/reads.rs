@@ -1,0 +1,118 @@
+//! Reading the whole pool, for all who want it at one time. While the pool's events are not followed yet, or not any more,
+//! each guest asks; in a pool of thousands of VMs one reading takes megabytes and seconds.
+
+use std::sync::Arc;
+
+use tokio::{sync::Mutex, time::Instant};
+
+use super::call_error::CallError;
+
+/// The last reading, for those who waited for it.
+struct Last<V> {
+    began: Instant,
+    ended: Instant,
+    result: Result<Arc<V>, CallError>,
+}
+
+impl<V> Last<V> {
+    /// What was read may be from any moment after the beginning. That nothing could be read is known at the end.
+    fn answers(&self, asked: Instant) -> bool {
+        if self.result.is_ok() { self.began >= asked } else { self.ended >= asked }
+    }
+}
+
+/// One reading at a time.
+pub(super) struct Reads<V> {
+    last: Mutex<Option<Last<V>>>,
+}
+
+impl<V> Reads<V> {
+    pub(super) fn new() -> Self {
+        Self { last: Mutex::new(None) }
+    }
+
+    /// Everything that had happened when this was asked, read by whoever is first.
+    ///
+    /// # Errors
+    /// Why it could not be read, by us or by whom we waited for.
+    pub(super) async fn read(&self, read: impl AsyncFnOnce() -> Result<V, CallError>) -> Result<Arc<V>, CallError> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.answers(asked)) {
+            return last.result.clone();
+        }
+        *last = None;
+        let began = Instant::now();
+        let result = read().await.map(Arc::new);
+        *last = Some(Last { began, ended: Instant::now(), result: result.clone() });
+        result
+    }
+
+    /// Nobody needs it any more: it is as large as the pool.
+    pub(super) fn forget(&self) {
+        if let Ok(mut last) = self.last.try_lock() {
+            *last = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, task::Poll};
+
+    use futures::poll;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Until the clock shows another time: what is asked at the very moment when a reading begins may share it.
+    fn a_moment_later() {
+        let now = Instant::now();
+        while Instant::now() == now {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_it_is_read_shares_the_next_reading() {
+        let reads = Reads::new();
+        let (end, ended) = oneshot::channel();
+        let mut first = pin!(reads.read(async || Ok(ended.await.unwrap())));
+        assert!(poll!(first.as_mut()).is_pending());
+        a_moment_later();
+        let mut second = pin!(reads.read(async || Ok(2)));
+        let mut third = pin!(reads.read(async || panic!("the second's reading began after the third asked")));
+        assert!(poll!(second.as_mut()).is_pending() && poll!(third.as_mut()).is_pending());
+        end.send(1).unwrap();
+        assert_eq!(*first.await.unwrap(), 1);
+        assert_eq!((*second.await.unwrap(), *third.await.unwrap()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_silent_pool_is_not_asked_by_one_after_the_other() {
+        let reads = Reads::<u8>::new();
+        let (end, ended) = oneshot::channel::<CallError>();
+        let mut first = pin!(reads.read(async || Err(ended.await.unwrap())));
+        assert!(poll!(first.as_mut()).is_pending());
+        let mut second = pin!(reads.read(async || panic!("it did not answer while the second waited")));
+        assert!(poll!(second.as_mut()).is_pending());
+        end.send(CallError::Unreachable { why: "silent".into() }).unwrap();
+        assert!(first.await.is_err() && second.await.is_err());
+        a_moment_later();
+        assert_eq!(*reads.read(async || Ok(3)).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_asks_later_reads_anew_and_so_does_who_waited_for_one_that_was_cut_off() {
+        let reads = Reads::new();
+        {
+            let mut cut_off = pin!(reads.read(async || std::future::pending().await));
+            assert!(matches!(poll!(cut_off.as_mut()), Poll::Pending));
+        }
+        assert_eq!(*reads.read(async || Ok(1)).await.unwrap(), 1);
+        a_moment_later();
+        assert_eq!(*reads.read(async || Ok(2)).await.unwrap(), 2);
+        reads.forget();
+        assert!(reads.last.lock().await.is_none());
+    }
+}
