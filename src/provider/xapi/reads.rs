@@ -11,17 +11,11 @@ use super::call_error::CallError;
 struct Last<V> {
     began: Instant,
     ended: Instant,
-    result: Result<Arc<V>, CallError>,
+    /// `None`: it failed.
+    view: Option<Arc<V>>,
 }
 
-impl<V> Last<V> {
-    /// What was read may be from any moment after the beginning. That nothing could be read is known at the end.
-    fn answers(&self, asked: Instant) -> bool {
-        if self.result.is_ok() { self.began >= asked } else { self.ended >= asked }
-    }
-}
-
-/// One reading at a time.
+/// One reading at a time, as long as readings succeed.
 pub(super) struct Reads<V> {
     last: Mutex<Option<Last<V>>>,
 }
@@ -34,17 +28,23 @@ impl<V> Reads<V> {
     /// Everything that had happened when this was asked, read by whoever is first.
     ///
     /// # Errors
-    /// Why it could not be read, by us or by whom we waited for.
+    /// Why it could not be read.
     pub(super) async fn read(&self, read: impl AsyncFnOnce() -> Result<V, CallError>) -> Result<Arc<V>, CallError> {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some(last) = last.as_ref().filter(|last| last.answers(asked)) {
-            return last.result.clone();
+        match last.as_ref() {
+            // What was read may be from any moment after the beginning.
+            Some(Last { began, view: Some(view), .. }) if *began >= asked => return Ok(Arc::clone(view)),
+            // Whoever waited for one in vain does not stand in line for the next: of a silent pool each takes its time.
+            Some(Last { ended, view: None, .. }) if *ended >= asked => {
+                drop(last);
+                return read().await.map(Arc::new);
+            }
+            _ => *last = None,
         }
-        *last = None;
         let began = Instant::now();
         let result = read().await.map(Arc::new);
-        *last = Some(Last { began, ended: Instant::now(), result: result.clone() });
+        *last = Some(Last { began, ended: Instant::now(), view: result.as_ref().ok().cloned() });
         result
     }
 
@@ -89,17 +89,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_pool_is_not_asked_by_one_after_the_other() {
-        let reads = Reads::<u8>::new();
+    async fn who_waited_in_vain_stands_in_line_no_more() {
+        let reads = Reads::new();
         let (end, ended) = oneshot::channel::<CallError>();
         let mut first = pin!(reads.read(async || Err(ended.await.unwrap())));
         assert!(poll!(first.as_mut()).is_pending());
-        let mut second = pin!(reads.read(async || panic!("it did not answer while the second waited")));
-        assert!(poll!(second.as_mut()).is_pending());
+        let mut second = pin!(reads.read(async || std::future::pending().await));
+        let mut third = pin!(reads.read(async || Ok(3)));
+        assert!(poll!(second.as_mut()).is_pending() && poll!(third.as_mut()).is_pending());
         end.send(CallError::Unreachable { why: "silent".into() }).unwrap();
-        assert!(first.await.is_err() && second.await.is_err());
-        a_moment_later();
-        assert_eq!(*reads.read(async || Ok(3)).await.unwrap(), 3);
+        assert!(first.await.is_err());
+        // The second's reading does not end, and the third does not wait for it.
+        assert!(poll!(second.as_mut()).is_pending());
+        assert_eq!(*third.await.unwrap(), 3);
     }
 
     #[tokio::test]
