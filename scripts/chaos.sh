@@ -7,6 +7,8 @@
 export INNKEEPER_CACHE=$CACHE PATH=$BIN:$PATH
 export CHAOS_STRIDE=${CHAOS_STRIDE:-14} CHAOS_SEEDS=${SEEDS:-3}
 jobs=${JOBS:-1}
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || die "JOBS is $jobs: write how many processes, 1 or more"
+[[ $CHAOS_SEEDS =~ ^[0-9]+(-[0-9]+)?$ ]] || die "SEEDS is $CHAOS_SEEDS: write 200, or 4-200"
 # One scenario sets the operator's clock; it is left out where the library cannot be had.
 (ensure faketime faketime "to set the operator's clock") || true
 cd "$ROOT"
@@ -22,7 +24,7 @@ case $CHAOS_SEEDS in
   *) first=1 last=$CHAOS_SEEDS parts=(0) jobs=$((jobs - 1)) ;;
 esac
 each=$(((last - first + jobs) / jobs))
-for from in $(seq "$first" "$each" "$last"); do
+for ((from = first; from <= last; from += each)); do
   to=$((from + each - 1))
   parts+=("$from-$((to < last ? to : last))")
 done

@@ -1,6 +1,6 @@
 //! The connection to the API server.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use kube::{
     Client, Config,
@@ -55,6 +55,11 @@ pub enum ClientError {
     },
 }
 
+/// How long nothing may come on a connection that something is waited for on. The API server sends a bookmark each minute on
+/// a watch that has nothing else to tell; one that is silent for longer is held by somebody in between, and what it misses
+/// would be noticed only when the watch is due to be renewed, after five minutes.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// A client for the cluster of the given kubeconfig, or the one that the environment names.
 pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<Client, ClientError> {
     connect_with(kubeconfig, None).await
@@ -78,5 +83,8 @@ pub async fn connect_with(kubeconfig: Option<PathBuf>, context: Option<String>) 
         (None, None) => Config::infer().await.context(InferConfigSnafu)?,
     };
     config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    // From when something was asked, not from when the connection was last used.
+    config.reset_reader_on_write = true;
     Client::try_from(config).context(BuildClientSnafu)
 }

@@ -45,7 +45,8 @@ fn weather(way: Way) -> Vec<(&'static str, f64, Matching, Fault)> {
         ("503", 0.02, busy(503)),
         ("429", 0.01, busy(429)),
     ];
-    // A watch that is held or comes in pieces would only be a watch of which nothing is heard.
+    // A watch that is held or comes in pieces would only be a watch of which nothing is heard. So is one that loses half of what
+    // it tells, which is known when it ends: that happens by "truncated".
     let changes = [("half-open", 0.004, Fault::HangAfter), ("slow bytes", 0.02, Fault::Drip { milliseconds: 25 })];
     let mut all: Vec<_> = any.into_iter().map(of_any).chain(changes.into_iter().map(of_changes)).collect();
     if way == Way::Api {

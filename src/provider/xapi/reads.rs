@@ -7,12 +7,10 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::call_error::CallError;
 
-/// The last reading, for those who waited for it.
-struct Last<V> {
-    began: Instant,
-    ended: Instant,
-    /// `None`: it failed.
-    view: Option<Arc<V>>,
+/// How the last reading went, for those who waited for it.
+enum Last<V> {
+    Done { began: Instant, view: Arc<V> },
+    Failed { ended: Instant },
 }
 
 /// One reading at a time, as long as readings succeed.
@@ -25,7 +23,7 @@ impl<V> Reads<V> {
         Self { last: Mutex::new(None) }
     }
 
-    /// Everything that had happened when this was asked, read by whoever is first.
+    /// Everything that had happened when this was asked, read by whoever is first. Takes no longer than two readings.
     ///
     /// # Errors
     /// Why it could not be read.
@@ -34,9 +32,9 @@ impl<V> Reads<V> {
         let mut last = self.last.lock().await;
         match last.as_ref() {
             // What was read may be from any moment after the beginning.
-            Some(Last { began, view: Some(view), .. }) if *began >= asked => return Ok(Arc::clone(view)),
+            Some(Last::Done { began, view }) if *began >= asked => return Ok(Arc::clone(view)),
             // Whoever waited for one in vain does not stand in line for the next: of a silent pool each takes its time.
-            Some(Last { ended, view: None, .. }) if *ended >= asked => {
+            Some(Last::Failed { ended }) if *ended >= asked => {
                 drop(last);
                 return read().await.map(Arc::new);
             }
@@ -44,7 +42,10 @@ impl<V> Reads<V> {
         }
         let began = Instant::now();
         let result = read().await.map(Arc::new);
-        *last = Some(Last { began, ended: Instant::now(), view: result.as_ref().ok().cloned() });
+        *last = Some(match &result {
+            Ok(view) => Last::Done { began, view: Arc::clone(view) },
+            Err(_) => Last::Failed { ended: Instant::now() },
+        });
         result
     }
 
