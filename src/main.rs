@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use innkeeper::cli::Cli;
 
+/// Gives back what is free, which glibc's keeps where it lies between other things: a pool's thousands of records are read at once,
+/// and then replaced one by one.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Before anything else: with two TLS libraries compiled in, rustls would not choose one by itself.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

@@ -52,7 +52,7 @@ impl Run<'_> {
         match &verdict.step {
             Step::Rest => {
                 let made_at = self.guest.creation_timestamp().map(|time| time.0);
-                if let Some(rest) = status::is_early(&self.facts, made_at) {
+                if let Some(rest) = status::is_early(&self.facts, made_at, self.context.handover.spoke()) {
                     return Ok(Progress::Rest(Action::requeue(rest)));
                 }
                 self.write(status::after(&self.facts, &verdict.say, self.generation())).await?;

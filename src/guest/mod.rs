@@ -44,7 +44,7 @@ use kube::{
 use crate::{
     api::{CloudPool, Guest},
     provider::{Freshness, Registry},
-    runtime::{ApiError, backoff::Patience, events::Herald},
+    runtime::{ApiError, OUTDATED, backoff::Patience, events::Herald},
     scheduler::handover::Handover,
 };
 use act::{Progress, Run};
@@ -69,8 +69,8 @@ pub struct Context {
 
 /// The most steps in one run; what is left over goes on in the next.
 const STEPS: usize = 8;
-/// How soon to decide anew when the object was changed by somebody in between.
-const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
+/// How soon to go on with a guest that took this many steps at once.
+const GO_ON: Duration = Duration::from_millis(100);
 /// How soon to look again while nobody has tried to connect to the guest's pool since the operator began.
 const CONNECTING: Duration = Duration::from_secs(1);
 
@@ -81,7 +81,7 @@ pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Actio
         return Ok(Action::requeue(CONNECTING));
     }
     match Box::pin(steps(guest, &context)).await {
-        Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(error) if error.is_conflict() => Ok(Action::requeue(OUTDATED)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),
         done => done,
     }
@@ -107,5 +107,5 @@ async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError>
             return Ok(action);
         }
     }
-    Ok(Action::requeue(CHANGED_MEANWHILE))
+    Ok(Action::requeue(GO_ON))
 }

@@ -124,15 +124,19 @@ impl OwnStatus {
 }
 
 /// How long a guest of which nobody has said anything yet is left to the scheduler. When that has spoken, whichever way, its
-/// word brings the guest back here; this is for a scheduler that does not come to it.
+/// word brings the guest back here; this is for a scheduler that does not come to it. While it speaks of others it is about
+/// to, and a word of ours would only make what it decided on older than what there is.
 const UNSAID: Duration = Duration::from_secs(30);
+/// How long, though it speaks of others all the time.
+const UNSAID_AT_MOST: Duration = Duration::from_mins(5);
 /// How long an address is waited for before a VM that was just started is told to run: often it is known a moment later.
 const ADDRESS: Duration = Duration::from_secs(2);
 
 /// For how much longer the status is better not written: another word about the guest is a moment away, and each costs the
-/// API server as much as the guest itself. Only for what nobody needs to know for the next step.
+/// API server as much as the guest itself. Only for what nobody needs to know for the next step. `spoke`: when the scheduler
+/// last said of any guest where it is to be, or why nowhere.
 #[must_use]
-pub fn is_early(facts: &Facts, made_at: Option<Timestamp>) -> Option<Duration> {
+pub fn is_early(facts: &Facts, made_at: Option<Timestamp>, spoke: Option<Timestamp>) -> Option<Duration> {
     let subject = &facts.subject;
     if subject.deleting {
         return None;
@@ -140,7 +144,11 @@ pub fn is_early(facts: &Facts, made_at: Option<Timestamp>) -> Option<Duration> {
     let is_unsaid =
         subject.status.phase.is_none() && condition::find(&subject.status.conditions, Kind::Placed).is_none();
     match (&facts.place, &facts.vm) {
-        (Place::Unbound, _) if is_unsaid => remaining(made_at?, UNSAID, facts.now),
+        (Place::Unbound, _) if is_unsaid => {
+            let made_at = made_at?;
+            let last = spoke.map_or(made_at, |spoke| spoke.max(made_at));
+            Some(remaining(last, UNSAID, facts.now)?.min(remaining(made_at, UNSAID_AT_MOST, facts.now)?))
+        }
         (Place::Open { .. }, Sight::Known(vm)) => {
             let just_started = vm.power == Power::Running && subject.status.phase == Some(Phase::Creating);
             let rest = remaining(vm.started_at?, ADDRESS, facts.now);

@@ -204,22 +204,35 @@ fn what_is_better_said_a_moment_later_is_not_written() {
     let mut new = guest();
     (new.spec.binding, new.status) = (None, None);
     let unbound = |second| Facts { place: Place::Unbound, ..later(facts(&new, Sight::NotAsked), second) };
-    assert!(is_early(&unbound(1), Some(at(0))).is_some(), "the scheduler is about to say it all");
-    assert_eq!(is_early(&unbound(31), Some(at(0))), None, "and is not waited for for ever");
+    let waits =
+        |second, spoke: Option<i64>| is_early(&unbound(second), Some(at(0)), spoke.map(at)).map(|wait| wait.as_secs());
+    assert_eq!(waits(1, None), Some(29), "the scheduler is about to say it all");
+    assert_eq!(waits(31, None), None, "and is not waited for for ever");
+    assert_eq!(waits(31, Some(20)), Some(19), "it comes to this one too");
+    assert_eq!(waits(31, Some(-20)), None, "what it said before says nothing");
+    assert_eq!(
+        (waits(290, Some(290)), waits(301, Some(300))),
+        (Some(10), None),
+        "though it speaks of others all the time"
+    );
 
     let being_made = |power: Power, addresses: &[&str], second: i64| {
         let mut guest = with(guest(), Some(creation()));
         guest.status.as_mut().unwrap().phase = Some(Phase::Creating);
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let vm = ObservedGuest { addresses, started_at: Some(at(0)), ..vm(power) };
-        is_early(&later(facts(&guest, Sight::Known(vm)), second), Some(at(-60)))
+        is_early(&later(facts(&guest, Sight::Known(vm)), second), Some(at(-60)), None)
     };
     assert_eq!(being_made(Power::Running, &[], 1), Some(Duration::from_secs(1)), "its address is known soon");
     assert_eq!(being_made(Power::Running, &["192.0.2.7"], 1), None);
     assert_eq!(being_made(Power::Running, &[], 2), None);
     assert_eq!(being_made(Power::Running, &[], -5), None, "a clock that is ahead keeps nobody waiting");
     assert_eq!(being_made(Power::Stopped, &[], 1), None);
-    assert_eq!(is_early(&facts(&settled_guest(), Sight::Known(vm(Power::Running))), None), None, "it is told already");
+    assert_eq!(
+        is_early(&facts(&settled_guest(), Sight::Known(vm(Power::Running))), None, None),
+        None,
+        "it is told already"
+    );
 }
 
 #[test]

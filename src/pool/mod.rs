@@ -27,7 +27,7 @@ use crate::{
         names::{POOL_FINALIZER, manager},
     },
     provider::Owner,
-    runtime::{ApiError, apply, call, events::Herald, pace::Pace},
+    runtime::{ApiError, OUTDATED, apply, call, events::Herald, pace::Pace},
 };
 
 /// What every run needs.
@@ -52,13 +52,11 @@ pub struct Context {
 const PATROL: Duration = Duration::from_secs(30);
 /// How far apart two writes of a status are at least, where only the number of guests and what they take changed.
 const SUMS: Duration = Duration::from_secs(3);
-/// How soon to decide anew when the object was changed by somebody in between.
-const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
 
 /// One run for one pool: connect, read the inventory, write the status.
 pub async fn reconcile(pool: Arc<CloudPool>, context: Arc<Context>) -> Result<Action, ApiError> {
     match look_after(&pool, &context).await {
-        Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(error) if error.is_conflict() => Ok(Action::requeue(OUTDATED)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),
         done => done,
     }

@@ -22,7 +22,8 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinError;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, debug, warn};
 
 use super::{
@@ -79,16 +80,16 @@ pub async fn run<K, C, F, E>(
         // So that all that one run says can be told from the rest.
         let span = trace::run(name, &key);
         let this_run = span.clone();
-        let run = reconcile(object, context);
+        // A task of its own: the runs of a controller would share one processor otherwise. It ends with who waits for it.
+        let run = AbortOnDropHandle::new(tokio::spawn(reconcile(object, context).instrument(span)));
         async move {
-            let result = run.await;
+            let result = outcome(run.await).await;
             under_way.ends(if result.is_ok() { "done" } else { "failed" });
             if let Err(error) = &result {
                 trace::failed(&this_run, chain(error));
             }
             result.inspect(|_| failures.succeeded(&key))
         }
-        .instrument(span)
         .boxed()
     };
     let retry = move |object: Arc<K>, error: &E, _: Arc<C>| {
@@ -109,6 +110,17 @@ pub async fn run<K, C, F, E>(
             futures::future::ready(())
         })
         .await;
+}
+
+/// What a task came to. One that panicked takes the controller with it; one is only cancelled when the program ends.
+async fn outcome<T>(ended: Result<T, JoinError>) -> T {
+    match ended {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// One run; counted when it ends, however it ends.

@@ -22,6 +22,10 @@ use snafu::{ResultExt, Snafu};
 /// How long a call to the API server may take.
 pub const API_DEADLINE: Duration = Duration::from_secs(15);
 
+/// How soon to decide anew on an object that turned out to be older than the API server's. The newer one comes by the watch and
+/// is decided on at once; this is for one that does not come. Sooner, an API server whose watches lag would be asked ever more.
+pub const OUTDATED: Duration = Duration::from_secs(5);
+
 /// A call to the API server that failed.
 #[derive(Debug, Snafu)]
 pub enum ApiError {

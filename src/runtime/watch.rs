@@ -55,8 +55,12 @@ pub async fn follow<K>(
             metrics.heard_by_watch(lag);
         }
     });
-    // Who wrote which field is of no more use: it is as long as all the rest.
-    let events = events.modify(|object| object.meta_mut().managed_fields = None);
+    // Who wrote which field is of no more use: it is as long as all the rest. A copy has no room to spare, which what was
+    // just decoded has in each list.
+    let events = events.modify(|object| {
+        object.meta_mut().managed_fields = None;
+        *object = object.clone();
+    });
     let mut events = std::pin::pin!(reflector::reflector(writer, events));
     loop {
         let Some(event) = events.next().await else { return };

@@ -149,6 +149,7 @@ async fn one(
     own: OwnStatus,
 ) -> Result<Written, ApiError> {
     let api = api(scheduler, guest);
+    scheduler.handover.speaks((scheduler.now)());
     let Some(binding) = binding else {
         let old = guest.status.clone().unwrap_or_default();
         if own == OwnStatus::of(&old) {

@@ -9,18 +9,34 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::status::OwnStatus;
 use crate::api::{Guest, guest::Binding};
 
-/// Reasons that are not written yet, by the guest's UID.
+/// What the scheduler leaves to the guest controller.
 #[derive(Debug, Default)]
-pub struct Handover(Mutex<HashMap<String, (Binding, OwnStatus)>>);
+pub struct Handover {
+    /// Reasons that are not written yet, by the guest's UID.
+    reasons: Mutex<HashMap<String, (Binding, OwnStatus)>>,
+    spoke: Mutex<Option<Timestamp>>,
+}
 
 impl Handover {
     fn map(&self) -> MutexGuard<'_, HashMap<String, (Binding, OwnStatus)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was said of a guest where it is to be, or why nowhere.
+    pub fn speaks(&self, now: Timestamp) {
+        *self.spoke.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// When that was last said, of any guest.
+    #[must_use]
+    pub fn spoke(&self) -> Option<Timestamp> {
+        *self.spoke.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the reasons for a binding that was just written.

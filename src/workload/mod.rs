@@ -17,7 +17,7 @@ use kube::{
 
 use crate::{
     api::{Guest, VirtualWorkload},
-    runtime::{ApiError, chain, events::Herald, pace::Pace},
+    runtime::{ApiError, OUTDATED, chain, events::Herald, pace::Pace},
 };
 
 /// What every run needs.
@@ -33,9 +33,6 @@ pub struct Context {
     /// The clock.
     pub now: fn() -> Timestamp,
 }
-
-/// How soon to decide anew when the object was changed by somebody in between.
-const CHANGED_MEANWHILE: Duration = Duration::from_millis(100);
 
 /// How far apart two writes of a status are at least, where only numbers and words changed.
 const SUMS: Duration = Duration::from_secs(3);
@@ -68,7 +65,7 @@ pub async fn reconcile(workload: Arc<VirtualWorkload>, context: Arc<Context>) ->
         pace.wrote(uid, now);
     }
     match act::write(&context, &workload, own).await.and(carried_out) {
-        Err(error) if error.is_conflict() => Ok(Action::requeue(CHANGED_MEANWHILE)),
+        Err(error) if error.is_conflict() => Ok(Action::requeue(OUTDATED)),
         Err(error) if error.is_not_found() => Ok(Action::await_change()),
         Err(error) => Err(error),
         Ok(()) => Ok(Action::await_change()),

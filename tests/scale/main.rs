@@ -58,6 +58,7 @@ fn main() {
     for (what, count) in at_rest.by_kind.iter().chain(&at_rest.reads).filter(|(_, count)| **count > 0.0) {
         eprintln!("scale: at rest {count:>5.0}  {what}");
     }
+    let rest_rss = operator.rss_mb();
     let restart = world.restart(operator, guests);
     let figures = json!({
         "guests": guests,
@@ -68,10 +69,12 @@ fn main() {
         "ratio": round(seconds.as_secs_f64() / raw_seconds),
         "peak_rss_mb": restart.peak_rss_mb,
         "cpu_seconds": round(cpu_seconds),
+        "rest_rss_mb": rest_rss,
         "rest_cpu_percent": round(share),
         "rest_requests": at_rest.total() + Writes::sum(&at_rest.reads),
         "restart_seconds": round(restart.seconds),
         "restart_writes": restart.writes,
+        "restart_rss_mb": restart.rss_mb,
     });
     println!("{figures}");
 }

@@ -191,7 +191,7 @@ impl World {
         let counts = operator.counts().by_kind;
         // Not `sum`: of nothing it is minus zero.
         let writes = counts.keys().filter(lease).fold(0.0, |sum, kind| sum + counts[kind]);
-        Restart { seconds, writes, peak_rss_mb: peak.max(operator.peak_rss_mb()) }
+        Restart { seconds, writes, peak_rss_mb: peak.max(operator.peak_rss_mb()), rss_mb: operator.rss_mb() }
     }
 }
 
@@ -199,6 +199,8 @@ pub struct Restart {
     pub seconds: f64,
     pub writes: f64,
     pub peak_rss_mb: u64,
+    /// Some seconds after the last look.
+    pub rss_mb: u64,
 }
 
 /// The operator to measure.
@@ -284,10 +286,19 @@ impl Operator {
         (ticks(11) + ticks(12)) / 100.0
     }
 
-    fn peak_rss_mb(&self) -> u64 {
+    fn memory_mb(&self, which: &str) -> u64 {
         let path = Path::new("/proc").join(self.process.pid().to_string()).join("status");
         let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(which)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    fn peak_rss_mb(&self) -> u64 {
+        self.memory_mb("VmHWM:")
+    }
+
+    /// What it holds now.
+    pub fn rss_mb(&self) -> u64 {
+        self.memory_mb("VmRSS:")
     }
 }

@@ -15,7 +15,7 @@ use super::{
     identity,
     records::{GuestMetrics, Host, Record, Task, Vbd, Vdi, Vm, VmMetrics},
     value::Ref,
-    view::{Table, View},
+    view::{Table, View, kept},
     vms::Vms,
 };
 use crate::provider::{Change, Key, Owner};
@@ -153,7 +153,7 @@ impl Event {
         self,
         table: &mut impl Records<T>,
     ) -> Result<Option<(Ref<T>, Option<Arc<T>>, Option<Arc<T>>)>, serde_json::Error> {
-        let new = self.record::<T>()?.map(Arc::new);
+        let new = self.record::<T>()?.as_ref().map(kept);
         let deletion = self.is_deletion();
         let reference = Ref::<T>::new(self.reference);
         let old = match &new {

@@ -48,7 +48,7 @@ fn what_is_not_used_is_no_change() {
     let mut pool = view([]);
     let (metrics, record) = pool.host_metrics.iter().next().map(|(r, m)| (r.clone(), m.clone())).unwrap();
     let event = |live: bool| {
-        json!([{ "class": "host_metrics", "operation": "mod", "ref": metrics.as_str(), "snapshot":
+        json!([{ "class": "host_metrics", "operation": "mod", "ref": metrics, "snapshot":
             { "live": live, "memory_total": record.memory_total, "last_updated": "20261122T12:06:05Z" } }])
     };
     let applied = batch(&event(true), &json!({})).apply(&mut pool).unwrap();
@@ -68,8 +68,7 @@ fn a_dying_host_concerns_its_guests() {
         .unwrap();
     let guest = Vm { resident_on: host.0, power_state: "Running".into(), ..complete("u1") };
     let mut pool = view([guest]);
-    let event =
-        json!([{ "class": "host_metrics", "operation": "mod", "ref": host.1.as_str(), "snapshot": { "live": false } }]);
+    let event = json!([{ "class": "host_metrics", "operation": "mod", "ref": host.1, "snapshot": { "live": false } }]);
     let applied = batch(&event, &json!({})).apply(&mut pool).unwrap();
     let told = changes(&applied.effects, &pool, &owner());
     assert_eq!(told, [Change::Pool, Change::Guest { namespace: key().namespace, name: key().name }]);
@@ -95,10 +94,8 @@ fn tasks_are_told_and_not_kept() {
         { "class": "task", "operation": "mod", "ref": "OpaqueRef:t3" },
     ]);
     let effects = batch(&events, &json!({})).apply(&mut pool).unwrap().effects;
-    assert!(
-        matches!(&effects[0], Effect::Task(r, Some(task)) if r.as_str() == "OpaqueRef:t1" && task.status == "success")
-    );
-    assert!(matches!(&effects[1], Effect::Task(r, None) if r.as_str() == "OpaqueRef:t2"));
+    assert!(matches!(&effects[0], Effect::Task(r, Some(task)) if r.is("OpaqueRef:t1") && task.status == "success"));
+    assert!(matches!(&effects[1], Effect::Task(r, None) if r.is("OpaqueRef:t2")));
     assert_eq!(effects[2], Effect::None);
     assert_eq!(pool, before);
 }

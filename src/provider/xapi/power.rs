@@ -141,7 +141,7 @@ fn is_stale_affinity(error: &CallError, asked: Option<&Ref<Host>>) -> bool {
     error.fault().is_some_and(|fault| {
         fault.is("HANDLE_INVALID")
             && fault.param(0).eq_ignore_ascii_case("host")
-            && asked.is_none_or(|host| host.as_str() != fault.param(1))
+            && asked.is_none_or(|host| !host.is(fault.param(1)))
     })
 }
 

@@ -3,8 +3,7 @@
 //! Unknown fields, unknown enum values (kept as text) and missing fields are fine: every version of xapi has others. Two
 //! records are equal when they say the same in what is used here, which is what makes a change worth noticing.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::value::{Ref, float, int, natural};
@@ -15,8 +14,9 @@ pub(super) trait Record: DeserializeOwned + Clone + PartialEq + Send + Sync + 's
     const CLASS: &'static str;
 }
 
-/// String to string, as `other_config` and its like are.
-pub(super) type Map = BTreeMap<String, String>;
+/// String to string, as `other_config` and its like are. Pools of thousands of VMs have ten for each, with a few entries at
+/// most; a node of a B-tree has room for eleven, and takes half a kilobyte even for one.
+pub(super) type Map = LiteMap<String, String>;
 
 macro_rules! record {
     ($name:ident, $class:literal) => {

@@ -194,11 +194,12 @@ mod tests {
 
     #[test]
     fn cores_per_socket_must_divide() {
-        let map = |cores: &str| Map::from([("cores-per-socket".into(), cores.into()), ("acpi".into(), "1".into())]);
+        let map =
+            |cores: &str| Map::from_iter([("cores-per-socket".into(), cores.into()), ("acpi".into(), "1".into())]);
         assert_eq!(platform(&map("2"), 4), None);
         assert_eq!(platform(&Map::new(), 3), None);
         for odd in ["2", "0", "many"] {
-            assert_eq!(platform(&map(odd), 3), Some(Map::from([("acpi".into(), "1".into())])), "{odd}");
+            assert_eq!(platform(&map(odd), 3), Some(Map::from_iter([("acpi".into(), "1".into())])), "{odd}");
         }
     }
 

@@ -109,7 +109,7 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("vdi", disk)
             .append_pair("format", "raw")
-            .append_pair("task_id", task.as_str());
+            .append_pair("task_id", &task.to_string());
         self.transport.put(url, &link.session, data, until).await.map_err(|error| match error {
             RequestError::Unreachable { why, distrust: true, .. } => CallError::Distrusted { why },
             error @ RequestError::Unreachable { .. } => CallError::Unreachable { why: error.to_string() },

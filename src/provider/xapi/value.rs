@@ -1,34 +1,79 @@
 //! How XAPI's values look in JSON, in all the ways its versions write them.
 
-use std::{cmp::Ordering, fmt, hash, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, fmt, hash, marker::PhantomData, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// A reference to an object of class `T`. Opaque, and valid only as long as the object: keep uuids, not references.
 pub(super) struct Ref<T> {
-    text: Arc<str>,
+    text: Text,
     class: PhantomData<fn() -> T>,
 }
 
+/// What a reference looks like. There are dozens of them for each VM, nearly all with a uuid: that takes no memory of its own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Text {
+    Null,
+    Uuid(Uuid),
+    /// As simulators and old databases write them.
+    Other(Arc<str>),
+}
+
+const PREFIX: &str = "OpaqueRef:";
 const NULL: &str = "OpaqueRef:NULL";
 
+impl Text {
+    fn new(text: &str) -> Self {
+        if text == NULL {
+            return Self::Null;
+        }
+        let uuid = text.strip_prefix(PREFIX).and_then(|uuid| Uuid::try_parse(uuid).ok()).map(Self::Uuid);
+        // A uuid has other spellings, which must come back as they were.
+        uuid.filter(|read| *read == *text).unwrap_or_else(|| Self::Other(text.into()))
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, text: &str) -> bool {
+        match self {
+            Self::Null => text == NULL,
+            Self::Uuid(uuid) => {
+                let mut written = [0; Hyphenated::LENGTH];
+                text.strip_prefix(PREFIX) == Some(uuid.hyphenated().encode_lower(&mut written))
+            }
+            Self::Other(other) => **other == *text,
+        }
+    }
+}
+
 impl<T> Ref<T> {
-    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), class: PhantomData }
+    pub(super) fn new(text: impl AsRef<str>) -> Self {
+        Self { text: Text::new(text.as_ref()), class: PhantomData }
     }
 
     pub(super) fn null() -> Self {
-        Self::new(NULL)
+        Self { text: Text::Null, class: PhantomData }
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
+    /// The same object, read into another record.
+    pub(super) fn cast<U>(&self) -> Ref<U> {
+        Ref { text: self.text.clone(), class: PhantomData }
+    }
+
+    /// Whether it is written so.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.text == *text
     }
 
     /// Whether it points to nothing. Old databases also hold empty and `Ref:`-style leftovers.
     pub(super) fn is_null(&self) -> bool {
-        *self.text == *NULL || self.text.is_empty() || self.text.starts_with("Ref:")
+        match &self.text {
+            Text::Null => true,
+            Text::Uuid(_) => false,
+            Text::Other(text) => text.is_empty() || text.starts_with("Ref:"),
+        }
     }
 }
 
@@ -40,7 +85,7 @@ impl<T> Default for Ref<T> {
 
 impl<T> Clone for Ref<T> {
     fn clone(&self) -> Self {
-        Self::new(self.text.clone())
+        Self { text: self.text.clone(), class: PhantomData }
     }
 }
 
@@ -72,25 +117,29 @@ impl<T> hash::Hash for Ref<T> {
 
 impl<T> fmt::Debug for Ref<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl<T> fmt::Display for Ref<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        match &self.text {
+            Text::Null => f.write_str(NULL),
+            Text::Uuid(uuid) => write!(f, "{PREFIX}{}", uuid.hyphenated()),
+            Text::Other(text) => f.write_str(text),
+        }
     }
 }
 
 impl<T> Serialize for Ref<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.collect_str(self)
     }
 }
 
 impl<'de, T> Deserialize<'de> for Ref<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
+        Cow::<str>::deserialize(deserializer).map(Self::new)
     }
 }
 
@@ -234,6 +283,27 @@ mod tests {
             assert!(Ref::<()>::new(null).is_null(), "{null}");
         }
         assert!(!Ref::<()>::new("OpaqueRef:fc6fcdd0-2f38-3f80-df79-027de436eaa9").is_null());
+    }
+
+    #[test]
+    fn references_are_written_as_they_were_read() {
+        for text in [
+            "OpaqueRef:fc6fcdd0-2f38-3f80-df79-027de436eaa9",
+            "OpaqueRef:FC6FCDD0-2f38-3f80-df79-027de436eaa9",
+            "OpaqueRef:fc6fcdd02f383f80df79027de436eaa9",
+            "OpaqueRef:{fc6fcdd0-2f38-3f80-df79-027de436eaa9}",
+            "OpaqueRef:NULL",
+            "OpaqueRef:t\\1",
+            "fc6fcdd0-2f38-3f80-df79-027de436eaa9",
+            "Ref:*",
+            "",
+        ] {
+            let json = serde_json::to_string(text).unwrap();
+            let read: Ref<()> = serde_json::from_str(&json).unwrap();
+            assert_eq!((serde_json::to_string(&read).unwrap(), read.to_string()), (json, text.to_owned()));
+            assert!(read.is(text) && read == Ref::new(text) && !read.is("OpaqueRef:other"), "{text}");
+        }
+        assert!(size_of::<Ref<()>>() <= 24);
     }
 
     #[test]

@@ -22,8 +22,13 @@ use crate::{
 pub(super) type Table<T> = HashTrieMapSync<Ref<T>, Arc<T>>;
 
 /// The records of a class as a table.
-pub(super) fn table<T>(records: HashMap<Ref<T>, T>) -> Table<T> {
-    records.into_iter().map(|(r, record)| (r, Arc::new(record))).collect()
+pub(super) fn table<T: Clone>(records: HashMap<Ref<T>, T>) -> Table<T> {
+    records.into_iter().map(|(r, record)| (r, kept(&record))).collect()
+}
+
+/// A record as it is kept. A copy has no room to spare, which what was just decoded has in each list.
+pub(super) fn kept<T: Clone>(record: &T) -> Arc<T> {
+    Arc::new(record.clone())
 }
 
 /// What the driver reads of a pool, all of it read completely.

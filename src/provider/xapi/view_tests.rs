@@ -26,7 +26,7 @@ fn chosen(view: &View) -> Option<String> {
 }
 
 fn surplus(view: &View) -> Vec<String> {
-    view.candidates(&owner(), &key()).surplus.iter().map(|r| r.as_str().replace("OpaqueRef:", "")).collect()
+    view.candidates(&owner(), &key()).surplus.iter().map(|r| r.to_string().replace("OpaqueRef:", "")).collect()
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn addresses_come_in_a_stable_order() {
         ("2/ip", ""),
     ];
     let metrics = GuestMetrics {
-        other: std::collections::BTreeMap::default(),
+        other: Default::default(),
         networks: networks.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
     };
     let texts: Vec<String> = addresses(&metrics).iter().map(ToString::to_string).collect();

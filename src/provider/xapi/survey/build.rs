@@ -12,7 +12,6 @@ use crate::provider::{
     xapi::{
         identity, inventory,
         records::Vm,
-        value::Ref,
         view::{self, View},
     },
 };
@@ -62,7 +61,7 @@ impl Reader<'_> {
         let Some((reference, pool)) = self.view.pool() else {
             return Err(ProviderError::new(ErrorKind::Unavailable, "read the pool", "it has no pool record"));
         };
-        let name = self.more.names.get(&Ref::new(reference.as_str())).map(|pool| pool.name_label.clone());
+        let name = self.more.names.get(&reference.cast()).map(|pool| pool.name_label.clone());
         let name = name.unwrap_or_default();
         let from = Source { class: "pool", uuid: &pool.uuid, name: &name };
         let coordinator = links.follow(from, "master", &pool.master, &self.view.hosts);

@@ -30,14 +30,14 @@ impl Links {
         if reference.is_null() {
             return None;
         }
-        let found = table.get(&Ref::new(reference.as_str()));
+        let found = table.get(&reference.cast());
         if found.is_none() {
             self.0.borrow_mut().insert(Dangling {
                 class: from.class.to_owned(),
                 field: field.to_owned(),
                 name: from.name.to_owned(),
                 uuid: from.uuid.to_owned(),
-                reference: reference.as_str().to_owned(),
+                reference: reference.to_string(),
             });
         }
         found
