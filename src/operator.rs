@@ -111,6 +111,8 @@ pub enum OperatorError {
 const FEW: u16 = 8;
 /// How far apart looks at one pool or one workload are: each of its guests tells of itself several times while it is made.
 const APART: Duration = Duration::from_millis(500);
+/// The same for pools: a look goes over all VMs of it, and while guests are made there is always something new.
+const POOLS_APART: Duration = Duration::from_secs(1);
 
 /// How long a run may last before it counts as stuck: far more than the deadlines of all calls in it together.
 const WORKLOAD: Limit = Limit(Duration::from_mins(30));
@@ -246,7 +248,7 @@ fn spawn_controllers(
     let (this, context) = (common.looping("workload", FEW, APART, WORKLOAD), Arc::new(common.for_workloads()));
     let (store, queue) = (stores.workloads.clone(), queues.workloads);
     set.spawn(controller::run(this, store, queue, context, workload::reconcile));
-    let (this, context) = (common.looping("pool", FEW, APART, POOL), Arc::new(common.for_pools(links)));
+    let (this, context) = (common.looping("pool", FEW, POOLS_APART, POOL), Arc::new(common.for_pools(links)));
     let (store, queue) = (stores.pools.clone(), queues.pools);
     set.spawn(controller::run(this, store, queue, context, pool::reconcile));
     let (this, context) = (

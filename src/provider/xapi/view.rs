@@ -187,10 +187,19 @@ impl View {
 
     /// The VM of every guest of this owner, in a stable order.
     pub(super) fn list(&self, owner: &Owner) -> Vec<ObservedGuest> {
-        let mut keys: Vec<Key> = self.ours(owner).filter_map(|(_, _, claim)| claim.key().cloned()).collect();
-        keys.sort_by(|a, b| (&a.guest, a.incarnation).cmp(&(&b.guest, b.incarnation)));
-        keys.dedup_by(|a, b| a.guest == b.guest && a.incarnation == b.incarnation);
-        keys.iter().filter_map(|key| self.find(owner, key)).collect()
+        let mut ours: Vec<(&Vm, Claim)> = self.ours(owner).map(|(_, vm, claim)| (vm, claim)).collect();
+        fn identity<'a>((_, claim): &'a (&Vm, Claim)) -> Option<(&'a str, u32)> {
+            claim.key().map(|key| (key.guest.as_str(), key.incarnation))
+        }
+        ours.sort_by(|a, b| identity(a).cmp(&identity(b)));
+        let same = |a: &(&Vm, Claim), b: &(&Vm, Claim)| identity(a) == identity(b);
+        let observed = ours.chunk_by(same).filter_map(|vms| match vms {
+            [(vm, claim)] => Some(self.observe(vm, claim.key()?, claim.stage())),
+            // Which of several it is must be chosen.
+            [(_, claim), ..] => self.find(owner, claim.key()?),
+            [] => None,
+        });
+        observed.collect()
     }
 }
 
