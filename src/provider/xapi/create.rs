@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_vm_that_went_while_it_was_made_is_no_missing_image() {
-        let vm = Ref::new("OpaqueRef:1".to_owned());
+        let vm = Ref::new("OpaqueRef:1");
         let told =
             |of: &str| ProviderError::new(ErrorKind::NotFound, "provision the VM", format!("HANDLE_INVALID: VM, {of}"));
         assert_eq!(vanished(told("OpaqueRef:1"), &vm).kind, ErrorKind::Unavailable);

@@ -160,7 +160,7 @@ mod tests {
             status: status.into(),
             progress: 0.0,
             created: String::new(),
-            other_config: Default::default(),
+            other_config: crate::provider::xapi::records::Map::default(),
             result: String::new(),
             error_info: vec![],
         };

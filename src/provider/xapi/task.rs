@@ -158,7 +158,7 @@ mod tests {
             status: status.into(),
             progress: 0.0,
             created: String::new(),
-            other_config: Default::default(),
+            other_config: crate::provider::xapi::records::Map::default(),
             result: result.into(),
             error_info: error.iter().map(|e| (*e).to_owned()).collect(),
         }

@@ -136,7 +136,7 @@ fn addresses_come_in_a_stable_order() {
         ("2/ip", ""),
     ];
     let metrics = GuestMetrics {
-        other: Default::default(),
+        other: crate::provider::xapi::records::Map::default(),
         networks: networks.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
     };
     let texts: Vec<String> = addresses(&metrics).iter().map(ToString::to_string).collect();
