@@ -3,8 +3,10 @@
 //! Unknown fields, unknown enum values (kept as text) and missing fields are fine: every version of xapi has others. Two
 //! records are equal when they say the same in what is used here, which is what makes a change worth noticing.
 
+use std::ops::{Deref, DerefMut};
+
 use litemap::LiteMap;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 
 use super::value::{Ref, float, int, natural};
 
@@ -16,7 +18,51 @@ pub(super) trait Record: DeserializeOwned + Clone + PartialEq + Send + Sync + 's
 
 /// String to string, as `other_config` and its like are. Pools of thousands of VMs have ten for each, with a few entries at
 /// most; a node of a B-tree has room for eleven, and takes half a kilobyte even for one.
-pub(super) type Map = LiteMap<String, String>;
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Map(LiteMap<String, String>);
+
+impl Map {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// As a map though it is empty, which the library writes as a list: xapi refuses that.
+impl Serialize for Map {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter())
+    }
+}
+
+impl FromIterator<(String, String)> for Map {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Map {
+    type Item = (&'a String, &'a String);
+    type IntoIter = <&'a LiteMap<String, String> as IntoIterator>::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        (&self.0).into_iter()
+    }
+}
+
+impl Deref for Map {
+    type Target = LiteMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Map {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 macro_rules! record {
     ($name:ident, $class:literal) => {
@@ -301,6 +347,13 @@ pub(super) mod tests {
         assert_eq!(recorded::<Vdi>().len(), 2);
         assert!(recorded::<Task>().values().all(|task| task.status == "success" && task.progress > 0.99));
         assert_eq!((recorded::<Vif>().len(), recorded::<Sr>().len(), recorded::<Network>().len()), (1, 1, 3));
+    }
+
+    #[test]
+    fn maps_are_written_as_maps() {
+        for text in ["{}", r#"{"a":"1","b":"2"}"#] {
+            assert_eq!(serde_json::to_string(&serde_json::from_str::<Map>(text).unwrap()).unwrap(), text);
+        }
     }
 
     #[test]
