@@ -134,7 +134,7 @@ const ADDRESS: Duration = Duration::from_secs(2);
 
 /// For how much longer the status is better not written: another word about the guest is a moment away, and each costs the
 /// API server as much as the guest itself. Only for what nobody needs to know for the next step. `spoke`: when the scheduler
-/// last said of any guest where it is to be, or why nowhere.
+/// last wrote of any guest where it is to be, or why nowhere.
 #[must_use]
 pub fn is_early(facts: &Facts, made_at: Option<Timestamp>, spoke: Option<Timestamp>) -> Option<Duration> {
     let subject = &facts.subject;

@@ -149,13 +149,13 @@ async fn one(
     own: OwnStatus,
 ) -> Result<Written, ApiError> {
     let api = api(scheduler, guest);
-    scheduler.handover.speaks((scheduler.now)());
     let Some(binding) = binding else {
         let old = guest.status.clone().unwrap_or_default();
         if own == OwnStatus::of(&old) {
             return Ok(Written::Nothing);
         }
         apply::status(&api, &**guest, manager::GUEST, &own.onto(&old)).await?;
+        scheduler.handover.speaks((scheduler.now)());
         announce(scheduler, guest, explanation).await;
         return Ok(Written::Reasons);
     };
@@ -163,6 +163,7 @@ async fn one(
     // Left before the binding is there: the guest controller may see that sooner than we hear that it was written.
     scheduler.handover.leave(guest.uid().unwrap_or_default(), binding.clone(), own);
     bind(&api, guest, &binding).await.inspect_err(|_| scheduler.handover.written(guest))?;
+    scheduler.handover.speaks((scheduler.now)());
     announce(scheduler, guest, explanation).await;
     if let Some(made) = &guest.metadata.creation_timestamp {
         let waited = (scheduler.now)().duration_since(made.0);

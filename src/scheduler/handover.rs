@@ -20,6 +20,7 @@ use crate::api::{Guest, guest::Binding};
 pub struct Handover {
     /// Reasons that are not written yet, by the guest's UID.
     reasons: Mutex<HashMap<String, (Binding, OwnStatus)>>,
+    /// When it last wrote where a guest is to be, or why nowhere.
     spoke: Mutex<Option<Timestamp>>,
 }
 
@@ -28,12 +29,12 @@ impl Handover {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It was said of a guest where it is to be, or why nowhere.
+    /// It was written of a guest where it is to be, or why nowhere.
     pub fn speaks(&self, now: Timestamp) {
         *self.spoke.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// When that was last said, of any guest.
+    /// When that was last written, of any guest.
     #[must_use]
     pub fn spoke(&self) -> Option<Timestamp> {
         *self.spoke.lock().unwrap_or_else(PoisonError::into_inner)

@@ -152,6 +152,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::xapi::records::Map;
 
     #[test]
     fn only_pending_clones_count() {
@@ -160,7 +161,7 @@ mod tests {
             status: status.into(),
             progress: 0.0,
             created: String::new(),
-            other_config: crate::provider::xapi::records::Map::default(),
+            other_config: Map::default(),
             result: String::new(),
             error_info: vec![],
         };

@@ -150,7 +150,10 @@ pub(super) fn progress(task: Task) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{ErrorKind, xapi::records::tests::recorded};
+    use crate::provider::{
+        ErrorKind,
+        xapi::records::{Map, tests::recorded},
+    };
 
     fn task(status: &str, result: &str, error: &[&str]) -> Task {
         Task {
@@ -158,7 +161,7 @@ mod tests {
             status: status.into(),
             progress: 0.0,
             created: String::new(),
-            other_config: crate::provider::xapi::records::Map::default(),
+            other_config: Map::default(),
             result: result.into(),
             error_info: error.iter().map(|e| (*e).to_owned()).collect(),
         }

@@ -188,8 +188,8 @@ impl View {
     /// The VM of every guest of this owner, in a stable order.
     pub(super) fn list(&self, owner: &Owner) -> Vec<ObservedGuest> {
         let mut ours: Vec<(&Vm, Claim)> = self.ours(owner).map(|(_, vm, claim)| (vm, claim)).collect();
-        ours.sort_by(|(_, a), (_, b)| identity(a).cmp(&identity(b)));
-        let same = |(_, a): &(&Vm, Claim), (_, b): &(&Vm, Claim)| identity(a) == identity(b);
+        ours.sort_by(|(_, a), (_, b)| whose(a).cmp(&whose(b)));
+        let same = |(_, a): &(&Vm, Claim), (_, b): &(&Vm, Claim)| whose(a) == whose(b);
         let observed = ours.chunk_by(same).filter_map(|vms| match vms {
             [(vm, claim)] => Some(self.observe(vm, claim.key()?, claim.stage())),
             // Which of several it is must be chosen.
@@ -200,8 +200,8 @@ impl View {
     }
 }
 
-/// Whose VM it is: VMs of the same are made for one.
-fn identity(claim: &Claim) -> Option<(&str, u32)> {
+/// The guest, and its incarnation, that the VM was made for.
+fn whose(claim: &Claim) -> Option<(&str, u32)> {
     claim.key().map(|key| (key.guest.as_str(), key.incarnation))
 }
 

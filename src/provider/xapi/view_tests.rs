@@ -1,6 +1,6 @@
 use super::super::{
     identity::tests::{begun, cloned, complete, key, marked, owner},
-    records::tests::recorded,
+    records::{Map, tests::recorded},
 };
 use super::*;
 use proptest::prelude::*;
@@ -136,7 +136,7 @@ fn addresses_come_in_a_stable_order() {
         ("2/ip", ""),
     ];
     let metrics = GuestMetrics {
-        other: crate::provider::xapi::records::Map::default(),
+        other: Map::default(),
         networks: networks.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
     };
     let texts: Vec<String> = addresses(&metrics).iter().map(ToString::to_string).collect();
