@@ -222,6 +222,10 @@ pub(crate) fn refresh(world: &mut World, since: u64) {
 }
 
 fn allow(world: &mut World, class: &str, reference: &str, ops: &[&str]) {
+    let same = |row: &Arc<Row>| row.get("allowed_operations").texts().eq(ops.iter().copied());
+    if world.store.row(class, reference).is_ok_and(same) {
+        return;
+    }
     // A dangling reference of a loaded database has no row to write to.
     let _ = world.store.set(class, reference, "allowed_operations", Value::strings(ops));
 }

@@ -55,7 +55,7 @@ impl Args {
 /// A method that was found.
 #[derive(Debug)]
 struct Found {
-    class: Class,
+    class: Arc<Class>,
     message: String,
     meaning: Option<Generic>,
     params: Vec<Param>,

@@ -33,7 +33,7 @@ fn immediate(world: &mut World, call: &Call, message: &str, args: &Args) -> ApiR
     let done = match message {
         "compute_free_memory" => {
             world.store.row("host", host)?;
-            Value::Int(memory::free_by_host(world).get(host).copied().unwrap_or(0))
+            Value::Int(memory::free_on(world, host))
         }
         "compute_memory_overhead" => Value::Int(world.store.get("host", host, "memory_overhead")?.as_int()),
         "disable" | "enable" => {

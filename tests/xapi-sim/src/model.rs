@@ -130,7 +130,7 @@ type Relations = HashMap<(Arc<str>, Arc<str>), Relation>;
 /// The whole data model.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
-    pub(crate) classes: BTreeMap<Arc<str>, Class>,
+    pub(crate) classes: BTreeMap<Arc<str>, Arc<Class>>,
     /// By class and field: what must change at the other end when the field does.
     relations: Relations,
     pub(crate) slave_whitelist: Vec<String>,
@@ -144,10 +144,10 @@ impl Model {
         let document: Document = serde_json::from_str(MODEL).context(NotJsonSnafu)?;
         let mut classes = BTreeMap::new();
         for (name, spec) in &document.classes.0 {
-            classes.insert(Arc::from(name.as_str()), class(name, spec)?);
+            classes.insert(Arc::from(name.as_str()), Arc::new(class(name, spec)?));
         }
         for name in UNDESCRIBED {
-            classes.entry(Arc::from(*name)).or_insert_with(|| Class::empty(name));
+            classes.entry(Arc::from(*name)).or_insert_with(|| Arc::new(Class::empty(name)));
         }
         let relations = relations(&document.relations, &classes)?;
         Ok(Self {
@@ -158,7 +158,7 @@ impl Model {
         })
     }
 
-    pub(crate) fn class(&self, name: &str) -> Option<&Class> {
+    pub(crate) fn class(&self, name: &str) -> Option<&Arc<Class>> {
         self.classes.get(name)
     }
 
@@ -168,7 +168,8 @@ impl Model {
 
     /// Gives an undescribed class the fields that a loaded record of it has.
     pub(crate) fn learn(&mut self, class: &str, fields: &[(Arc<str>, Type)]) {
-        let entry = self.classes.entry(Arc::from(class)).or_insert_with(|| Class::empty(class));
+        let entry = self.classes.entry(Arc::from(class)).or_insert_with(|| Arc::new(Class::empty(class)));
+        let entry = Arc::make_mut(entry);
         for (name, ty) in fields {
             if !entry.field_index.contains_key(name) {
                 entry.field_index.insert(name.clone(), entry.fields.len());
@@ -286,7 +287,10 @@ fn default_of(json: Option<&Json>, ty: &Type, entry: &str) -> Result<Option<Valu
     json.map(|j| ty.coerce(entry, json::to_value(j)).ok().context(ShapeSnafu { entry })).transpose()
 }
 
-fn relations(specs: &[BTreeMap<String, String>], classes: &BTreeMap<Arc<str>, Class>) -> Result<Relations, ModelError> {
+fn relations(
+    specs: &[BTreeMap<String, String>],
+    classes: &BTreeMap<Arc<str>, Arc<Class>>,
+) -> Result<Relations, ModelError> {
     let mut found = HashMap::new();
     for relation in specs {
         let end = |key: &str| {

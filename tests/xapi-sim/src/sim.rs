@@ -132,6 +132,8 @@ impl World {
 pub(crate) struct Sim {
     world: Mutex<World>,
     changed: watch::Sender<u64>,
+    /// Every connection waits for this, so it is not told of each change.
+    lost: watch::Sender<()>,
     pub(crate) model: Arc<Model>,
     pub(crate) ints: Ints,
 }
@@ -139,7 +141,8 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(world: World, ints: Ints) -> Arc<Self> {
         let model = Arc::new(world.store.model.clone());
-        let sim = Arc::new(Self { world: Mutex::new(world), changed: watch::Sender::new(0), model, ints });
+        let world = Mutex::new(world);
+        let sim = Arc::new(Self { world, changed: watch::Sender::new(0), lost: watch::Sender::new(()), model, ints });
         sim.write(|_| ());
         sim
     }
@@ -147,7 +150,11 @@ impl Sim {
     /// Looks at the world, and changes it. Never held across an await: the closure sees to that.
     pub(crate) fn write<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = (world.epoch, world.down.len());
         let result = act(&mut world);
+        if alive != (world.epoch, world.down.len()) {
+            self.lost.send_replace(());
+        }
         if world.store.generation != world.refreshed {
             let since = world.refreshed.min(world.store.generation);
             allowed::refresh(&mut world, since);
@@ -165,6 +172,11 @@ impl Sim {
     /// Tells when something has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Tells when a host, or its toolstack, may have gone.
+    pub(crate) fn losses(&self) -> watch::Receiver<()> {
+        self.lost.subscribe()
     }
 
     /// Wakes the waiters though nothing in the database has changed.

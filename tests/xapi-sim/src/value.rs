@@ -73,6 +73,14 @@ impl Value {
         }
     }
 
+    /// The text itself, not a copy of it.
+    pub(crate) fn shared_text(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Str(s) | Self::Time(s) => Some(s.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn as_int(&self) -> i64 {
         match self {
             Self::Int(i) => *i,

@@ -52,7 +52,7 @@ fn columns(world: &World, transfer: &Transfer, cf: &str) -> Vec<Column> {
         let uuid = world.uuid("host", host);
         let metrics = world.store.text("host", host, "metrics");
         let total = world.store.int("host_metrics", metrics, "memory_total");
-        let free = crate::vm::memory::free_by_host(world).get(host).copied().unwrap_or(0);
+        let free = crate::vm::memory::free_on(world, host);
         add("host", &uuid, "cpu_avg", Kind::Load);
         add("host", &uuid, "loadavg", Kind::Load);
         add("host", &uuid, "memory_total_kib", Kind::Constant(kib(total)));

@@ -87,13 +87,13 @@ async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, endpoint: 
     let Ok(stream) = stream.into_std() else { return };
     let Ok(handle) = stream.try_clone() else { return };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let mut changes = endpoint.sim.changes();
+    let mut losses = endpoint.sim.losses();
     let (sim, host) = (endpoint.sim.clone(), endpoint.host.clone());
     let epoch = sim.read(|w| w.epoch);
     let cut = async move {
         // A connection ends with the host, or the toolstack, at its other end.
         while !sim.read(|w| w.down.contains(&host) || w.epoch != epoch) {
-            if changes.changed().await.is_err() {
+            if losses.changed().await.is_err() {
                 break;
             }
         }

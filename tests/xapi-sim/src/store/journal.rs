@@ -50,6 +50,9 @@ impl Store {
     }
 
     fn restore(&mut self, change: Change) {
+        if let Some(before) = &change.before {
+            self.note_booking(&change.class, &change.reference, before);
+        }
         let Some(table) = self.tables.get_mut(&change.class) else { return };
         if let Some(current) = table.rows.remove(&change.reference) {
             table.by_modified.remove(&current.modified);

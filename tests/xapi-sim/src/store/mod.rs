@@ -3,7 +3,7 @@
 
 mod journal;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::journal::Journal;
@@ -53,13 +53,18 @@ pub(crate) struct Store {
     pub(crate) tables: BTreeMap<Arc<str>, Table>,
     pub(crate) generation: u64,
     journal: Journal,
+    /// VMs that may be on their way to a host; all that are, are among them.
+    booked: BTreeSet<Arc<str>>,
 }
+
+/// The field that says where a VM is on its way to.
+const BOOKED: &str = "scheduled_to_be_resident_on";
 
 impl Store {
     pub(crate) fn new(model: Model) -> Self {
         let tables =
             model.classes.values().filter(|c| c.has_table).map(|c| (c.name.clone(), Table::default())).collect();
-        Self { model, tables, generation: 1, journal: Journal::default() }
+        Self { model, tables, generation: 1, journal: Journal::default(), booked: BTreeSet::new() }
     }
 
     pub(crate) fn table(&self, class: &str) -> Option<&Table> {
@@ -95,9 +100,14 @@ impl Store {
         self.row(class, reference).is_ok_and(|r| r.get(field).as_bool())
     }
 
+    /// The texts in a set field.
+    pub(crate) fn texts(&self, class: &str, reference: &str, field: &str) -> impl Iterator<Item = &str> {
+        self.row(class, reference).ok().into_iter().flat_map(move |row| row.get(field).texts())
+    }
+
     /// The references in a set field.
     pub(crate) fn refs_in(&self, class: &str, reference: &str, field: &str) -> Vec<Arc<str>> {
-        self.row(class, reference).map(|r| r.get(field).texts().map(Arc::from).collect()).unwrap_or_default()
+        self.row(class, reference).map(|r| references(r.get(field))).unwrap_or_default()
     }
 
     pub(crate) fn refs(&self, class: &str) -> Vec<Arc<str>> {
@@ -145,15 +155,14 @@ impl Store {
         self.remember(&class, reference, None);
         self.generation += 1;
         let generation = self.generation;
-        let table = self.tables.entry(class).or_default();
+        let table = self.tables.entry(class.clone()).or_default();
         if let Some(uuid) = fields.get("uuid") {
             table.by_uuid.insert(Arc::from(uuid.as_str()), reference.clone());
         }
         table.by_modified.insert(generation, reference.clone());
-        table.rows.insert(
-            reference.clone(),
-            Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation }),
-        );
+        let row = Arc::new(Row { fields: Arc::new(fields), created: generation, modified: generation });
+        table.rows.insert(reference.clone(), row.clone());
+        self.note_booking(&class, reference, &row);
     }
 
     fn defaults(&self, class: &str) -> Map {
@@ -195,10 +204,27 @@ impl Store {
         let mut row = Row::clone(&before);
         Arc::make_mut(&mut row.fields).insert(Arc::from(field), value);
         row.modified = self.generation;
+        if field == BOOKED {
+            self.note_booking(&class, &key, &row);
+        }
         let Some(table) = self.tables.get_mut(&class) else { return };
         table.by_modified.remove(&before.modified);
         table.by_modified.insert(row.modified, key.clone());
         table.rows.insert(key, Arc::new(row));
+    }
+
+    fn note_booking(&mut self, class: &str, reference: &Arc<str>, row: &Row) {
+        if class != "VM" || is_null(row.get(BOOKED).as_str()) {
+            self.booked.remove(reference);
+        } else {
+            self.booked.insert(reference.clone());
+        }
+    }
+
+    /// The VMs that are on their way to a host.
+    pub(crate) fn booked(&self, host: &str) -> impl Iterator<Item = &Arc<Row>> {
+        let rows = self.booked.iter().filter_map(|vm| self.row("VM", vm).ok());
+        rows.filter(move |row| row.get(BOOKED).as_str() == host)
     }
 
     /// Gives an object a new generation without changing it.
@@ -281,7 +307,7 @@ impl Store {
 fn references(value: &Value) -> Vec<Arc<str>> {
     match value {
         Value::Str(s) if !is_null(s) && &**s != NULL_REF => vec![s.clone()],
-        Value::Set(items) => items.iter().map(|i| Arc::from(i.as_str())).collect(),
+        Value::Set(items) => items.iter().filter_map(Value::shared_text).collect(),
         _ => Vec::new(),
     }
 }

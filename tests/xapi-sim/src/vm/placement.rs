@@ -64,7 +64,7 @@ pub(crate) fn check(world: &World, vm: &str, host: &str, count: Count) -> ApiRes
         return Ok(());
     }
     let need = memory::need(world, vm);
-    let free = memory::free_by_host(world).get(host).copied().unwrap_or(0);
+    let free = memory::free_on(world, host);
     if need > free {
         return Err(ApiError::new("HOST_NOT_ENOUGH_FREE_MEMORY", [need.to_string(), free.max(0).to_string()]));
     }
@@ -81,7 +81,21 @@ fn check_usable(world: &World, host: &str) -> ApiResult<()> {
 
 /// Whether the host sees the VM's storage and networks.
 pub(crate) fn check_reach(world: &World, vm: &str, host: &str) -> ApiResult<()> {
-    Needs::of(world, vm).check(vm, host)
+    if let Some(sr) = storage(world, vm).into_iter().find(|sr| !sees(world, host, sr)) {
+        return Err(ApiError::new("VM_REQUIRES_SR", [vm, &*sr]));
+    }
+    for vif in world.store.refs_in("VM", vm, "VIFs") {
+        let network = world.store.text("VIF", &vif, "network");
+        let mut pifs = world.store.texts("network", network, "PIFs").peekable();
+        if pifs.peek().is_some() && !pifs.any(|pif| is_plugged(world, "PIF", pif, host)) {
+            return Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, network]));
+        }
+    }
+    Ok(())
+}
+
+fn is_plugged(world: &World, class: &str, link: &str, host: &str) -> bool {
+    world.store.text(class, link, "host") == host && world.store.flag(class, link, "currently_attached")
 }
 
 /// The storage repositories that a VM's disks are on.
@@ -97,11 +111,7 @@ pub(crate) fn storage(world: &World, vm: &str) -> BTreeSet<Arc<str>> {
 
 /// Whether a host has a storage repository plugged.
 pub(crate) fn sees(world: &World, host: &str, sr: &str) -> bool {
-    world
-        .store
-        .refs_in("SR", sr, "PBDs")
-        .iter()
-        .any(|pbd| world.store.text("PBD", pbd, "host") == host && world.store.flag("PBD", pbd, "currently_attached"))
+    world.store.texts("SR", sr, "PBDs").any(|pbd| is_plugged(world, "PBD", pbd, host))
 }
 
 /// All hosts on which a VM could start now.

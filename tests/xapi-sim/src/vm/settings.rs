@@ -94,10 +94,9 @@ fn set_memory(world: &mut World, message: &str, args: &Args) -> ApiResult<()> {
     // A running VM is promised its new minimum only where its host still has that.
     let host = world.store.text("VM", vm, "resident_on").to_owned();
     let more = new.dynamic_min - old.dynamic_min;
-    if let Some(free) = memory::free_by_host(world).get(host.as_str()).copied()
-        && more > free.max(0)
-    {
-        return Err(ApiError::new("HOST_NOT_ENOUGH_FREE_MEMORY", [more.to_string(), free.max(0).to_string()]));
+    let free = memory::free_on(world, &host).max(0);
+    if world.store.exists("host", &host) && more > free {
+        return Err(ApiError::new("HOST_NOT_ENOUGH_FREE_MEMORY", [more.to_string(), free.to_string()]));
     }
     new.write(world, vm)
 }
