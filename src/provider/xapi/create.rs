@@ -133,12 +133,13 @@ impl XapiProvider {
         let Some((vm, claim)) = view.candidates(&self.owner, key).chosen.map(|(r, _, claim)| (r.clone(), claim)) else {
             return Err(ProviderError::new(ErrorKind::NotFound, "find the VM", "it is not there"));
         };
+        let act = "read the VM";
         if claim.stage() == Stage::Incomplete {
             self.finish(&vm, &view, wish).await.map_err(|error| vanished(error, &vm))?;
-            self.refresh(&mut view, &vm).await.during("read the VM")?;
         }
+        self.refresh(&mut view, &vm).await.during(act)?;
         self.sweep(&view, key).await;
-        self.observe_anew(view, &vm, key, "read the VM").await
+        self.shown(&view, key, act)
     }
 
     async fn finish(&self, vm: &Ref<Vm>, view: &View, wish: &GuestWish) -> Result<()> {

@@ -63,9 +63,12 @@ impl XapiProvider {
         wish: &GuestWish,
         running_on: Option<&Ref<Host>>,
     ) -> Result<Vec<String>> {
+        let mut rest = Vec::new();
+        if wish.root_disk.is_none() && wish.disks.is_empty() {
+            return Ok(rest);
+        }
         let drives = self.drives(vm).await?;
         let running = running_on.is_some();
-        let mut rest = Vec::new();
         if let (Some(size), Some(root)) = (wish.root_disk, drives.root()) {
             rest.extend(self.grow(root, "root", size.0, running).await?);
         }

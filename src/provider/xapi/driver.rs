@@ -20,6 +20,7 @@ use super::{
     reads::Reads,
     records::Vm,
     stop::Requests,
+    storage::Storage,
     value::Ref,
     view::View,
 };
@@ -38,6 +39,7 @@ pub struct XapiProvider {
     pub(super) default_storage: Option<String>,
     pub(super) flights: Flights,
     reads: Reads<View>,
+    pub(super) storage_reads: Reads<Storage>,
     pub(super) turns: Turns,
     /// Soft shutdowns that were asked for.
     pub(super) requests: Requests,
@@ -77,6 +79,7 @@ impl XapiProvider {
             default_storage: config.default_storage,
             flights: Flights::new(),
             reads: Reads::new(),
+            storage_reads: Reads::new(),
             turns: Turns::default(),
             moves: Semaphore::new(MOVES_AT_ONCE),
         });
@@ -133,6 +136,11 @@ impl XapiProvider {
         act: &str,
     ) -> Result<ObservedGuest> {
         self.refresh(&mut view, vm).await.during(act)?;
+        self.shown(&view, key, act)
+    }
+
+    /// The guest in a view that was read after something was done to it.
+    pub(super) fn shown(&self, view: &View, key: &Key, act: &str) -> Result<ObservedGuest> {
         view.find(&self.owner, key)
             .ok_or_else(|| ProviderError::new(ErrorKind::NotFound, act, "the VM disappeared while it was acted upon"))
     }

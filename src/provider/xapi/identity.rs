@@ -131,9 +131,37 @@ fn parse_clone_name(owner: &Owner, text: &str) -> Option<Key> {
     (clone_name(owner, &key) == text).then_some(key)
 }
 
+/// The guest in a name such as [`clone_name`] makes, whoever the owner may be. `None`: its form does not say which part is
+/// the guest. Whoever is its owner reads the same guest out of it, or none.
+pub(super) fn named_guest(name: &str) -> Option<&str> {
+    let (identity, people) = name.split_once(' ')?;
+    let mut parts = identity.split('/');
+    let (_prefix, _owner, guest, _incarnation) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    (parts.next().is_none() && !people.contains(' ')).then_some(guest)
+}
+
+/// What stands in the VM's `other_config` under a key of its own: its uuid, and then this. It is asked of every VM of a pool
+/// again and again, so the key is not put together.
+fn own_entry<'a>(vm: &'a Vm, suffix: &str) -> Option<&'a str> {
+    let is_it = |key: &str| {
+        let rest = key.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(':'));
+        rest.and_then(|rest| rest.strip_prefix(vm.uuid.as_str())) == Some(suffix)
+    };
+    vm.other_config.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value.as_str())
+}
+
+/// Whether all of the VM is made.
+fn is_complete(vm: &Vm) -> bool {
+    own_entry(vm, ":complete").is_some()
+}
+
+/// Whether we started the VM, or were about to.
+pub(super) fn is_started(vm: &Vm) -> bool {
+    own_entry(vm, ":started").is_some()
+}
+
 fn own_mark(vm: &Vm) -> Option<Mark> {
-    let text = vm.other_config.get(&mark_key(&vm.uuid))?;
-    serde_json::from_str(text)
+    serde_json::from_str(own_entry(vm, "")?)
         .inspect_err(|error| tracing::warn!(vm = vm.uuid, %error, "the mark on this VM cannot be read"))
         .ok()
 }
@@ -167,8 +195,7 @@ pub(super) fn claim(owner: &Owner, vm: &Vm) -> Claim {
         if of != owner.0 {
             return Claim::Foreign;
         }
-        let complete = vm.other_config.contains_key(&complete_key(&vm.uuid));
-        let stage = if complete { Stage::Complete } else { Stage::Incomplete };
+        let stage = if is_complete(vm) { Stage::Complete } else { Stage::Incomplete };
         return Claim::Marked(Key { guest, incarnation, namespace, name }, stage);
     }
     // The mark is set before anything else is done to a clone, so an unmarked one is still as cloned: a halted template.

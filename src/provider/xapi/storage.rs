@@ -1,6 +1,9 @@
 //! Where disks are kept: storage repositories, and which hosts see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     call_error::During,
@@ -127,10 +130,15 @@ impl Storage {
 }
 
 impl XapiProvider {
-    pub(super) async fn read_storage(&self) -> Result<Storage> {
-        let (repositories, connections) =
-            futures::future::try_join(self.client.all::<Sr>(), self.client.all::<Pbd>()).await.during(FIND)?;
-        Ok(Storage { repositories, connections: connections.into_values().collect() })
+    /// As it was when this was asked, or later. Many guests that are made at a time share a reading: in a pool of many hosts
+    /// it is long.
+    pub(super) async fn read_storage(&self) -> Result<Arc<Storage>> {
+        let read = async || {
+            let (repositories, connections) =
+                futures::future::try_join(self.client.all::<Sr>(), self.client.all::<Pbd>()).await?;
+            Ok(Storage { repositories, connections: connections.into_values().collect() })
+        };
+        self.storage_reads.read(read).await.during(FIND)
     }
 
     /// Errors for storage that is not there, out of reach or full, before anything is made. Answers with the storage that the

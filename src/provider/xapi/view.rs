@@ -143,7 +143,7 @@ impl View {
             disks: self.drives(vm).observed(),
             protected: Some(vm.blocked_operations.contains_key("destroy")),
             started_at: if is_halted(vm) { None } else { self.started_at(vm) },
-            ever_started: Some(vm.other_config.contains_key(&identity::started_key(&vm.uuid))),
+            ever_started: Some(identity::is_started(vm)),
             addresses,
             busy: !vm.current_operations.is_empty(),
             ..ObservedGuest::new(key.clone(), &vm.uuid, stage, power)

@@ -24,8 +24,12 @@ pub(super) struct Vms {
 enum Shelf {
     /// The guest in the VM's own mark.
     Marked(String),
-    /// No mark, and a name that is that of a clone under way: few, and whose they are depends on who asks.
+    /// No mark, and a name that is that of a clone under way: few.
     Unmarked,
+    /// Of those, the guest in the name,
+    Named(String),
+    /// or a name of which it depends on who asks whose it is.
+    Odd,
     /// What its guest's tools tell.
     GuestMetrics(Ref<GuestMetrics>),
     /// When it was started.
@@ -35,13 +39,17 @@ enum Shelf {
 impl Shelf {
     /// All that a VM is kept on.
     fn of(vm: &Vm) -> Vec<Self> {
-        let owner = match identity::marked_guest(vm) {
-            Some(guest) => Some(Self::Marked(guest)),
-            None => identity::is_named_by_us(vm).then_some(Self::Unmarked),
+        let (marked, unmarked) = match identity::marked_guest(vm) {
+            Some(guest) => (Some(Self::Marked(guest)), None),
+            None if identity::is_named_by_us(vm) => {
+                let guest = identity::named_guest(&vm.name_label);
+                (Some(Self::Unmarked), Some(guest.map_or(Self::Odd, |guest| Self::Named(guest.to_owned()))))
+            }
+            None => (None, None),
         };
         let told = (!vm.guest_metrics.is_null()).then(|| Self::GuestMetrics(vm.guest_metrics.clone()));
         let started = (!vm.metrics.is_null()).then(|| Self::Metrics(vm.metrics.clone()));
-        [owner, told, started].into_iter().flatten().collect()
+        [marked, unmarked, told, started].into_iter().flatten().collect()
     }
 }
 
@@ -67,7 +75,8 @@ impl Vms {
 
     /// The VMs that may be this guest's; all that are, are among them.
     pub(super) fn perhaps_of(&self, guest: &str) -> impl Iterator<Item = (&Ref<Vm>, &Vm)> {
-        self.on(&Shelf::Marked(guest.to_owned())).chain(self.on(&Shelf::Unmarked))
+        let named = self.on(&Shelf::Named(guest.to_owned())).chain(self.on(&Shelf::Odd));
+        self.on(&Shelf::Marked(guest.to_owned())).chain(named)
     }
 
     /// The VMs that may be clones under way; all that are, are among them.
