@@ -15,7 +15,7 @@ use kube::{
     runtime::reflector::{self, ObjectRef, Store, store::Writer},
 };
 use snafu::{OptionExt, ResultExt, Snafu};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
         watch::{Filled, Listener, follow},
         watchdog::{Limit, Watchdog},
     },
-    scheduler::{Scheduler, handover::Handover},
+    scheduler::{Scheduler, bell::Bell, handover::Handover},
     serve::ServeError,
     workload,
 };
@@ -145,7 +145,7 @@ struct Nudges {
     workloads: Nudge<VirtualWorkload>,
     guests: Nudge<Guest>,
     /// Rung for the scheduler.
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 /// What the controllers take objects from.
@@ -180,7 +180,7 @@ fn stores() -> (Stores, Writers) {
 
 fn queues() -> (Nudges, Queues) {
     let (pools, workloads, guests) = (queue(), queue(), queue());
-    let bell = Arc::new(Notify::new());
+    let bell = Arc::new(Bell::default());
     let nudges = Nudges { pools: pools.0, workloads: workloads.0, guests: guests.0, bell };
     (nudges, Queues { pools: pools.1, workloads: workloads.1, guests: guests.1 })
 }
@@ -206,7 +206,7 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
     let to = nudges.clone();
     let on_pool: Listener<CloudPool> = Box::new(move |pool| {
         to.pools.look_at(ObjectRef::from_obj(pool));
-        to.bell.notify_one();
+        to.bell.world();
     });
     let to = nudges.clone();
     let on_workload: Listener<VirtualWorkload> = Box::new(move |workload| {
@@ -220,11 +220,11 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
         if let Some(binding) = &guest.spec.binding {
             to.pools.look_at(ObjectRef::new(&binding.pool));
         }
-        to.bell.notify_one();
+        to.bell.guest(guest);
     });
     let to = nudges.clone();
     // Its labels say which pools its guests may use.
-    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.notify_one());
+    let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.world());
     let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
     let metrics = || Arc::clone(&common.metrics);
     watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, metrics(), on_namespace));
@@ -307,7 +307,7 @@ impl Common {
         }
     }
 
-    fn scheduler(&self, bell: Arc<Notify>, handover: Arc<Handover>) -> Scheduler {
+    fn scheduler(&self, bell: Arc<Bell>, handover: Arc<Handover>) -> Scheduler {
         Scheduler {
             client: self.client.clone(),
             guests: self.stores.guests.clone(),

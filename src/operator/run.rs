@@ -142,7 +142,7 @@ fn open(nudges: &Nudges, stores: &Stores) {
     nudges.pools.open(all(&stores.pools));
     nudges.workloads.open(all(&stores.workloads));
     nudges.guests.open(all(&stores.guests));
-    nudges.bell.notify_one();
+    nudges.bell.anything();
 }
 
 fn all<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<K>) -> Vec<ObjectRef<K>> {

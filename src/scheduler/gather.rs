@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        CloudPool, Guest,
+        CloudPool, Guest, GuestStatus,
         care::Move,
         condition::{self, Kind},
         guest::{Binding, Phase, Relocation},
@@ -221,7 +221,8 @@ fn guest_state(
     hosts: &Hosts,
     now: Timestamp,
 ) -> plan::GuestState {
-    let status = guest.status.clone().unwrap_or_default();
+    let none = GuestStatus::default();
+    let status = guest.status.as_ref().unwrap_or(&none);
     let template = &guest.spec.template;
     let placed = condition::find(&status.conditions, Kind::Placed);
     // One that is still to be switched off takes its room until then. One that adopts a VM is given no host: that is its
@@ -233,7 +234,7 @@ fn guest_state(
     let bound = bound.or_else(|| adoption::named(guest));
     let relocation = flights::last(guest, &assumed.relocations);
     let standing = flights::standing(guest, relocation, now);
-    let mandate = Mandate::new(&guest.spec, &status);
+    let mandate = Mandate::new(&guest.spec, status);
     // What is being made, stopped, or not seen is left alone until it is one or the other.
     let settled = matches!(status.phase, Some(Phase::Running | Phase::Stopped | Phase::Waiting | Phase::Failed));
     let rests = settled && standing != flights::Standing::UnderWay;
@@ -252,10 +253,14 @@ fn guest_state(
         policy,
         excluded: status
             .refusals
-            .into_iter()
-            .map(|refusal| plan::Excluded { pool: refusal.pool, until: refusal.until.0 })
+            .iter()
+            .map(|refusal| plan::Excluded { pool: refusal.pool.clone(), until: refusal.until.0 })
             .collect(),
-        home_room_since: status.placement.and_then(|placement| placement.home_room_since).map(|time| time.0),
+        home_room_since: status
+            .placement
+            .as_ref()
+            .and_then(|placement| placement.home_room_since.as_ref())
+            .map(|time| time.0),
         moved_at: relocation.map(|relocation| relocation.decided_at.0),
         movable: status.phase == Some(Phase::Running) && mandate.no_move(Move::Live).is_none(),
         recreate: mandate.no_move(Move::Recreate).is_none(),

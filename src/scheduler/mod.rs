@@ -6,6 +6,7 @@
 
 mod act;
 pub mod adoption;
+pub mod bell;
 pub mod flights;
 pub mod gather;
 pub mod handover;
@@ -24,11 +25,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bell::Bell;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::Store};
 use pools::Namespaces;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, warn};
 
@@ -59,7 +60,7 @@ pub struct Scheduler {
     /// The clock.
     pub now: fn() -> Timestamp,
     /// Rung when a guest or a pool changed.
-    pub bell: Arc<Notify>,
+    pub bell: Arc<Bell>,
     /// Where rounds and placements are counted.
     pub metrics: Arc<Metrics>,
     /// Who notices that a round does not end.
@@ -68,13 +69,6 @@ pub struct Scheduler {
     pub handover: Arc<handover::Handover>,
 }
 
-/// Changes come in bursts: so long is waited for more of them before deciding.
-const GATHERING: Duration = Duration::from_millis(50);
-/// A round over many guests takes long, and each that changes asks for another: between rounds is so many times as long a
-/// rest as the last one took,
-const REST: u32 = 4;
-/// which counts as this at most.
-const LONGEST: Duration = Duration::from_millis(500);
 /// How soon to decide again when only time has passed.
 const SOONEST: Duration = Duration::from_millis(250);
 
@@ -113,6 +107,10 @@ struct State {
     reasons: moves::Reasons,
     /// When the reasons of guests without a place were last written.
     told: HashMap<String, Timestamp>,
+    /// A guest had no place in the last round.
+    waits: bool,
+    /// How long the last round decided. Not how long it wrote: many guests may wait for their turn then.
+    took: Duration,
     reviewed_at: Option<Timestamp>,
     gathered_at: Option<Timestamp>,
 }
@@ -125,10 +123,8 @@ impl Scheduler {
         loop {
             let watched = self.watchdog.watch("scheduler", ROUND);
             let span = trace::run("scheduler", &"all guests");
-            let began = Instant::now();
             let round = self.round(&mut state).instrument(span.clone()).await;
             drop(watched);
-            let took = began.elapsed().min(LONGEST);
             let wake = match round {
                 Ok(wake_at) => {
                     failures = 0;
@@ -146,15 +142,16 @@ impl Scheduler {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.bell.notified() => {}
+                () = self.bell.rings(state.took, state.waits) => {}
                 () = sleep(wake) => {}
             }
-            tokio::time::sleep(GATHERING.max(took * REST)).await;
+            tokio::time::sleep(bell::rest(state.took)).await;
         }
     }
 
     /// One round. Returns when to decide again though nothing changed.
     async fn round(&self, state: &mut State) -> Result<Option<Timestamp>, crate::runtime::ApiError> {
+        let began = Instant::now();
         let (guests, pools, now) = (self.guests.state(), self.pools.state(), (self.now)());
         if let Some(wait_until) = gather::first_look(&pools, now) {
             return Ok(Some(wait_until));
@@ -162,7 +159,6 @@ impl Scheduler {
         let namespaces = self.namespaces();
         let picture = gather::picture(&guests, &pools, &namespaces, &mut state.assumed, now);
         let Some(picture) = picture else { return Ok(None) };
-        let began = Instant::now();
         let (gathers, gather_at) = state.gathers(&picture.world);
         let options = if gathers { OPTIONS } else { plan::Options { moves: AS_THEY_ARE, ..OPTIONS } };
         let plan = plan::decide(&picture.world, &options);
@@ -181,6 +177,7 @@ impl Scheduler {
             begun = chosen.begin.len(),
             "decided"
         );
+        (state.waits, state.took) = (!plan.unplaced.is_empty(), began.elapsed());
         let done = act::carry_out(self, &picture, &plan, (&chosen, &retyped), &remarks, state).await;
         self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
         let again = done?;
