@@ -18,6 +18,8 @@ use world::{World, Writes};
 
 const POOLS: usize = 4;
 const HOSTS: usize = 64;
+/// Guests that are written once more for the raw rates.
+const MEASURED: usize = 1000;
 /// Guests of one workload.
 const TOGETHER: usize = 250;
 
@@ -32,9 +34,6 @@ fn main() {
     };
     let guests: usize = guests.parse().expect("SCALE_GUESTS is a number");
     let world = World::start(POOLS, HOSTS, guests);
-    let rates = raw::measure(&world, 300.min(guests.max(50)));
-    eprintln!("scale: raw rates: {:.0} creates/s, {:.0} status patches/s", rates.creates, rates.patches);
-
     let operator = world.operator();
     world.apply_pools();
     let before = operator.counts();
@@ -48,7 +47,6 @@ fn main() {
     for (what, count) in &writes.by_kind {
         eprintln!("scale: {:>9.0}  {:>5.2} a guest  {what}", count, count / guests as f64);
     }
-    let raw_seconds = rates.time_for(&writes);
 
     let rest = Duration::from_secs(number("SCALE_REST_SECONDS", 60));
     let (counts, cpu, since) = (operator.counts(), operator.cpu_seconds(), Instant::now());
@@ -60,6 +58,12 @@ fn main() {
     }
     let rest_rss = operator.rss_mb();
     let restart = world.restart(operator, guests);
+    let rates = raw::measure(&world, MEASURED);
+    let raw::Rates { creates, bindings, statuses } = rates;
+    eprintln!(
+        "scale: raw rates: {creates:.0} guests made, {bindings:.0} bound and {statuses:.0} statuses written in a second"
+    );
+    let raw_seconds = rates.time_for(&writes, guests);
     let figures = json!({
         "guests": guests,
         "seconds": round(seconds.as_secs_f64()),

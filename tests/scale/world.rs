@@ -44,10 +44,9 @@ impl Writes {
         Self::sum(&self.by_kind)
     }
 
-    /// Those that make an object: events, and guests, which are applied before they are there.
-    pub fn creates(&self) -> f64 {
-        let makes = |kind: &&String| kind.starts_with("create ") || kind.as_str() == "patch guests";
-        self.by_kind.keys().filter(makes).map(|kind| self.by_kind[kind]).sum()
+    /// Guests that are made and bound.
+    pub fn specs(&self) -> f64 {
+        self.by_kind.get("patch guests").copied().unwrap_or_default()
     }
 
     pub fn since(&self, before: &Self) -> Self {
@@ -168,12 +167,11 @@ impl World {
         assert_eq!((all.len(), ids.len()), (guests, guests));
     }
 
-    /// Stops the operator, starts it anew with everything there, and waits until it has looked at all of it.
+    /// Stops the operator, starts it anew with everything there, waits until it has looked at all of it, and ends it.
     pub fn restart(&self, mut operator: Operator, guests: usize) -> Restart {
         let peak = operator.peak_rss_mb();
         operator.process.terminate(Duration::from_mins(1));
-        drop(operator);
-        let operator = self.operator();
+        operator = self.operator();
         let looked =
             || operator.value("innkeeper_reconcile_duration_seconds_count{controller=\"guest\",outcome=\"done\"}");
         // Before its pool is connected to, a guest is only told to come again, every second. So the looks are over when
@@ -191,7 +189,9 @@ impl World {
         let counts = operator.counts().by_kind;
         // Not `sum`: of nothing it is minus zero.
         let writes = counts.keys().filter(lease).fold(0.0, |sum, kind| sum + counts[kind]);
-        Restart { seconds, writes, peak_rss_mb: peak.max(operator.peak_rss_mb()), rss_mb: operator.rss_mb() }
+        let (peak_rss_mb, rss_mb) = (peak.max(operator.peak_rss_mb()), operator.rss_mb());
+        operator.process.terminate(Duration::from_mins(1));
+        Restart { seconds, writes, peak_rss_mb, rss_mb }
     }
 }
 
@@ -243,7 +243,7 @@ impl Operator {
                 eprintln!("scale: {running} of {guests} run after {} s", began.elapsed().as_secs());
                 told = Instant::now();
             }
-            std::thread::park_timeout(Duration::from_millis(200));
+            std::thread::park_timeout(Duration::from_millis(500));
         }
     }
 
