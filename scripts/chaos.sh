@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
 # Kills, storms and neighbours: about ten minutes with the settings here, all kill points with CHAOS_STRIDE=1, more storms with
 # SEEDS=200 (or SEEDS=4-200: these storms and nothing else). JOBS=4: storms in three processes beside the one with all else.
+# SPEED=4: in storms the operator's clock runs four times as fast. Where many storms are asked for, both are so by themselves.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-"$ROOT/scripts/setup.sh"
+# How many storms of each scenario are many: one takes half a minute, most of which the operator waits.
+MANY=10
+
 export INNKEEPER_CACHE=$CACHE PATH=$BIN:$PATH
 export CHAOS_STRIDE=${CHAOS_STRIDE:-14} CHAOS_SEEDS=${SEEDS:-3}
-jobs=${JOBS:-1}
-[[ $jobs =~ ^[1-9][0-9]*$ ]] || die "JOBS is $jobs: write how many processes, 1 or more"
 [[ $CHAOS_SEEDS =~ ^[0-9]+(-[0-9]+)?$ ]] || die "SEEDS is $CHAOS_SEEDS: write 200, or 4-200"
-# One scenario sets the operator's clock; it is left out where the library cannot be had.
+case $CHAOS_SEEDS in
+  *-*) first=${CHAOS_SEEDS%-*} last=${CHAOS_SEEDS#*-} parts=() ;;
+  *) first=1 last=$CHAOS_SEEDS parts=(0) ;;
+esac
+if [ $((last - first)) -ge $MANY ]; then
+  jobs=${JOBS:-$(($(nproc) * 3))} speed=${SPEED:-4}
+else
+  jobs=${JOBS:-1} speed=${SPEED:-1}
+fi
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || die "JOBS is $jobs: write how many processes, 1 or more"
+[[ $speed =~ ^[1-9]$ ]] || die "SPEED is $speed: write how many times as fast, 1 to 9"
+export CHAOS_SPEED=$speed
+
+"$ROOT/scripts/setup.sh"
+# One scenario, and SPEED, set the operator's clock; it is left alone where the library cannot be had.
 (ensure faketime faketime "to set the operator's clock") || true
 cd "$ROOT"
 # The simulators stand beside the operator; --workspace keeps the dependencies' features as the tests have them.
@@ -19,10 +34,7 @@ if [ "$jobs" -le 1 ] || [ -n "${CHAOS_REPLAY:-}" ]; then
 fi
 
 # One process plays what is no storm, the others a part of the storms each.
-case $CHAOS_SEEDS in
-  *-*) first=${CHAOS_SEEDS%-*} last=${CHAOS_SEEDS#*-} parts=() ;;
-  *) first=1 last=$CHAOS_SEEDS parts=(0) jobs=$((jobs - 1)) ;;
-esac
+jobs=$((jobs - ${#parts[@]}))
 each=$(((last - first + jobs) / jobs))
 for ((from = first; from <= last; from += each)); do
   to=$((from + each - 1))
@@ -33,6 +45,11 @@ logs=$(mktemp -d) pids=()
 for part in "${parts[@]}"; do
   CHAOS_SEEDS=$part cargo test --workspace --locked --test chaos >"$logs/$part" 2>&1 &
   pids+=($!)
+done
+played() { cat "$logs"/* | grep -c "^chaos: .*: \(ok\|VIOLATION\)" || true; }
+while [ -n "$(jobs -pr)" ]; do
+  sleep 20
+  say "$(played) runs played, violations so far: $(cat "$logs"/* | grep -c ": VIOLATION" || true)"
 done
 failed=0
 for pid in "${pids[@]}"; do

@@ -8,7 +8,7 @@ use std::{
 use innkeeper::api::guest::Phase;
 use kube::ResourceExt as _;
 
-use crate::world::{World, until};
+use crate::world::{World, until, until_rest};
 
 /// How long the operator may take to come to rest after a fault. A VM that may still turn up after a lost answer is
 /// waited for, up to two minutes on Xen.
@@ -32,7 +32,7 @@ pub fn at_rest(world: &World, workload: &str, wanted: usize) -> Result<(), Strin
         let all = guests.len() == wanted && guests.iter().all(runs);
         (all && counted == u32::try_from(wanted).ok()).then_some(guests)
     };
-    let guests = until(&format!("{wanted} guests run"), rest(), rests).map_err(|late| explain(world, &late))?;
+    let guests = until_rest(&format!("{wanted} guests run"), rest(), rests).map_err(|late| explain(world, &late))?;
     let named: BTreeSet<String> =
         guests.iter().filter_map(|guest| guest.status.as_ref()?.provider_id.clone()).collect();
     let there: BTreeSet<String> = at_providers(world);
@@ -53,7 +53,7 @@ pub fn all_gone(world: &World, workload: &str) -> Result<(), String> {
         world.revive_operator();
         (world.guests().is_empty() && world.workload(workload).is_none()).then_some(())
     };
-    until("the guests are gone", rest(), empty).map_err(|late| explain(world, &late))
+    until_rest("the guests are gone", rest(), empty).map_err(|late| explain(world, &late))
 }
 
 /// That no guest ever had two VMs running at a time, at whichever providers.

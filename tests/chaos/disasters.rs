@@ -1,17 +1,13 @@
 //! What befalls the API server, and the operator's clock.
 
-use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use fault_proxy::{Fault, Rule, Seed};
 use serde_json::{Value, json};
 
 use crate::{
     changes::{same, vms},
-    check,
+    check, clock,
     scenario::{create, delete, overflowing, patch},
     world::{Way, World, until},
 };
@@ -55,34 +51,16 @@ pub fn restarts(world: &World, name: &str) -> Result<(), String> {
     check::gone(world, name)
 }
 
-/// `libfaketime`, as Debian has it.
-const LIBRARIES: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
-
-/// An operator whose clock goes wrong as the file `hand` says.
-fn with_clock(world: &World, library: &str, hand: &Path) -> Result<PathBuf, String> {
-    let program = world.stack.folder.path().join("innkeeper-with-clock");
-    let script = format!(
-        "#!/bin/sh\nexport LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 \
-         FAKETIME_DONT_FAKE_MONOTONIC=1\nexec {} \"$@\"\n",
-        hand.display(),
-        world.program.display(),
-    );
-    let made = std::fs::write(&program, script)
-        .and_then(|()| std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)));
-    made.map(|()| program).map_err(|error| format!("the program with a clock: {error}"))
-}
-
 /// The operator's clock jumps two hours ahead while guests are made, and is put back; later it jumps two hours back.
 pub fn clock(world: &World, name: &str) -> Result<(), String> {
-    let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
-        println!("chaos: the clock is left alone: libfaketime is missing (Debian: apt-get install faketime)");
-        return Ok(());
-    };
+    let Some(library) = clock::library() else { return Ok(()) };
     let hand = world.stack.folder.path().join("clock");
     let set = |offset: &str| std::fs::write(&hand, offset).map_err(|error| format!("the clock cannot be set: {error}"));
     set("+0")?;
-    let program = with_clock(world, library, &hand)?;
+    let program = world.stack.folder.path().join("innkeeper-with-clock");
+    let settings = format!("FAKETIME_TIMESTAMP_FILE={} FAKETIME_DONT_FAKE_MONOTONIC=1", hand.display());
+    clock::wrap(&program, &world.program, library, &settings)
+        .map_err(|error| format!("a program with a clock: {error}"))?;
     world.kill_operator();
     world.start_operator_of(&program);
     create(world, name, 3, &overflowing())?;

@@ -10,6 +10,7 @@
 //! | `CHAOS_REPLAY` | one run again, as a violation names it: `overflow/xen:3:after` or `overflow/seed:17` |
 //! | `CHAOS_PROGRAM` | another operator than the one that was built |
 //! | `CHAOS_SCENARIOS` | only these scenarios, with a comma between them |
+//! | `CHAOS_SPEED` | in storms the operator's clock runs so many times as fast; not given: 1 |
 //! | `CHAOS_REST` | so many seconds are waited for rest, in place of four minutes |
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,6 +18,8 @@
 mod changes;
 #[cfg(feature = "ec2")]
 mod check;
+#[cfg(feature = "ec2")]
+mod clock;
 #[cfg(feature = "ec2")]
 mod disasters;
 #[cfg(feature = "ec2")]

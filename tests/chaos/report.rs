@@ -29,6 +29,8 @@ struct Tally {
 struct Player {
     world: World,
     program: PathBuf,
+    /// How many times as fast the operator's clock runs in storms.
+    pace: u32,
     runs: u64,
     tally: Tally,
     began: Instant,
@@ -70,8 +72,9 @@ pub fn run() -> ExitCode {
     }
     let program =
         std::env::var_os("CHAOS_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_innkeeper").into(), PathBuf::from);
+    let pace = number("CHAOS_SPEED").map_or(1, |pace| u32::try_from(pace).expect("CHAOS_SPEED is small"));
     let world = World::start(program.clone());
-    let mut player = Player { world, program, runs: 0, tally: Tally::default(), began: Instant::now() };
+    let mut player = Player { world, program, pace, runs: 0, tally: Tally::default(), began: Instant::now() };
     match std::env::var("CHAOS_REPLAY") {
         Ok(replay) if !replay.is_empty() => player.replay(&replay),
         _ => player.play_all(),
@@ -116,6 +119,7 @@ impl Player {
     /// Plays a scenario that has its own faults, with a sound operator.
     fn alone(&mut self, scenario: &Scenario) {
         let (name, began) = (self.next_name(), Instant::now());
+        self.world.set_pace(1);
         self.world.calm(0);
         self.world.start_operator();
         let result = (scenario.run)(&self.world, &name).and_then(|()| check::never_twice(&self.world));
@@ -155,6 +159,7 @@ impl Player {
     fn kill(&mut self, scenario: &Scenario, point: Point) -> bool {
         let name = self.next_name();
         let began = Instant::now();
+        self.world.set_pace(1);
         let done = kill::play(&self.world, scenario, &name, point);
         let what = done.killed_at.as_ref().map_or_else(|| "not reached".to_owned(), Clone::clone);
         if done.killed_at.is_some() {
@@ -169,6 +174,7 @@ impl Player {
     fn storm(&mut self, scenario: &Scenario, seed: u64) {
         let name = self.next_name();
         let began = Instant::now();
+        self.world.set_pace(self.pace);
         let (fired, result) = storm::play(&self.world, scenario, &name, seed);
         for (kind, times) in fired {
             *self.tally.faults.entry(kind).or_default() += times;
@@ -189,7 +195,12 @@ impl Player {
             Ok(()) => println!("chaos: {run} ({what}): ok, {seconds:.1} s"),
             Err(why) => {
                 println!("chaos: {run} ({what}): VIOLATION after {seconds:.1} s: {why}");
-                println!("chaos: again with: CHAOS_REPLAY={run} make chaos");
+                let pace = if run.contains("seed:") && self.pace > 1 {
+                    format!("SPEED={} ", self.pace)
+                } else {
+                    String::new()
+                };
+                println!("chaos: again with: {pace}CHAOS_REPLAY={run} make chaos");
                 self.tally.violations.push(run.to_owned());
                 // What is left would spoil the runs after it.
                 self.world.kill_operator();

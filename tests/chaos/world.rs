@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    clock::Fast,
     stack::{Process, Stack},
     truth::Truth,
 };
@@ -45,6 +46,8 @@ pub struct World {
     client: Client,
     proxies: [Proxy; 3],
     operator: Mutex<Option<Process>>,
+    /// The operator's clock, where it is not the machine's.
+    clock: Mutex<Option<Fast>>,
     pub program: PathBuf,
 }
 
@@ -65,7 +68,16 @@ impl World {
             let proxies = [before(&api_url, true).await, before(&xapi, true).await, before(&ec2, false).await];
             (Client::try_from(config).unwrap(), proxies)
         });
-        let world = Self { stack, truth, runtime, client, proxies, operator: Mutex::new(None), program };
+        let world = Self {
+            stack,
+            truth,
+            runtime,
+            client,
+            proxies,
+            operator: Mutex::new(None),
+            clock: Mutex::new(None),
+            program,
+        };
         world.write_kubeconfig();
         world.apply_pools();
         world
@@ -160,7 +172,16 @@ impl World {
 
     /// Starts the operator. It need not become ready: faults may keep it from that for a while.
     pub fn start_operator(&self) {
-        self.start_operator_of(&self.program);
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.start_operator_of(clock.as_ref().map_or(&self.program, |clock| clock.program(&self.program)));
+    }
+
+    /// From now on operators have a clock that runs so many times as fast.
+    pub fn set_pace(&self, times: u32) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock.as_ref().map_or(1, |clock| clock.times) != times {
+            *clock = Fast::new(self.stack.folder.path(), times);
+        }
     }
 
     /// The same with another program.
@@ -204,7 +225,16 @@ impl World {
 }
 
 /// Tries until there is an answer, or says what it waited for.
-pub fn until<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
+pub fn until<T>(what: &str, within: Duration, attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
+    every(Duration::from_millis(25), what, within, attempt)
+}
+
+/// The same for what is long to come, and takes the API server's time to look for.
+pub fn until_rest<T>(what: &str, within: Duration, attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
+    every(Duration::from_millis(150), what, within, attempt)
+}
+
+fn every<T>(pace: Duration, what: &str, within: Duration, mut attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
     let deadline = Instant::now() + within;
     loop {
         if let Some(value) = attempt() {
@@ -213,6 +243,6 @@ pub fn until<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Optio
         if Instant::now() >= deadline {
             return Err(format!("{what}: not within {} s", within.as_secs()));
         }
-        std::thread::park_timeout(Duration::from_millis(25));
+        std::thread::park_timeout(pace);
     }
 }
