@@ -227,10 +227,13 @@ fn spawn_watches(common: &Common, nudges: &Nudges, writers: Writers) -> JoinSet<
     let on_namespace: Listener<PartialObjectMeta<Namespace>> = Box::new(move |_| to.bell.world());
     let [pools, workloads, guests, namespaces] = common.stores.filled.clone();
     let metrics = || Arc::clone(&common.metrics);
-    watches.spawn(follow(Api::all(common.client.clone()), writers.namespaces, namespaces, metrics(), on_namespace));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.pools, pools, metrics(), on_pool));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.workloads, workloads, metrics(), on_workload));
-    watches.spawn(follow(Api::all(common.client.clone()), writers.guests, guests, metrics(), on_guest));
+    let client = || common.client.clone();
+    watches.spawn(follow(Api::all(client()), writers.namespaces, namespaces, metrics(), |_| {}, on_namespace));
+    watches.spawn(follow(Api::all(client()), writers.pools, pools, metrics(), |_| {}, on_pool));
+    watches.spawn(follow(Api::all(client()), writers.workloads, workloads, metrics(), |_| {}, on_workload));
+    // There are thousands of guests, and nobody here reads their labels.
+    let trim = |guest: &mut Guest| (guest.metadata.labels, guest.metadata.annotations) = (None, None);
+    watches.spawn(follow(Api::all(client()), writers.guests, guests, metrics(), trim, on_guest));
     watches
 }
 

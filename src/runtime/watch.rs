@@ -32,12 +32,13 @@ pub async fn all_filled(stores: &[Filled]) {
 /// Told of each object that was written or is gone, after the store knows it.
 pub type Listener<K> = Box<dyn Fn(&K) + Send + Sync>;
 
-/// Follows a kind for ever: keeps the store and tells the listener.
+/// Follows a kind for ever: keeps the store, without what `trim` takes off each object, and tells the listener.
 pub async fn follow<K>(
     api: Api<K>,
     writer: reflector::store::Writer<K>,
     filled: Filled,
     metrics: Arc<Metrics>,
+    trim: fn(&mut K),
     tell: Listener<K>,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -57,8 +58,9 @@ pub async fn follow<K>(
     });
     // Who wrote which field is of no more use: it is as long as all the rest. A copy has no room to spare, which what was
     // just decoded has in each list.
-    let events = events.modify(|object| {
+    let events = events.modify(move |object| {
         object.meta_mut().managed_fields = None;
+        trim(object);
         *object = object.clone();
     });
     let mut events = std::pin::pin!(reflector::reflector(writer, events));

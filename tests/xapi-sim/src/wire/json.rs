@@ -94,6 +94,12 @@ fn write_float(float: f64, out: &mut String) {
 
 fn write_text(text: &str, out: &mut String) {
     out.push('"');
+    // Nearly all texts are plain. Counted over the whole text, many bytes are looked at at a time.
+    if text.bytes().filter(|b| matches!(b, b'"' | b'\\' | 0..b' ')).count() == 0 {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut rest = text;
     // What needs a backslash is ASCII, so bytes may be looked at, and cut at, without decoding.
     while let Some(at) = rest.bytes().position(|b| b == b'"' || b == b'\\' || b < b' ') {
