@@ -107,7 +107,7 @@ pub fn adopt(world: &World, name: &str) -> Result<(), String> {
 /// Changes the template and has the guests restarted for it.
 fn restart_with(world: &World, name: &str, template: &Value) -> Result<(), String> {
     // Whole seconds count, and it must be after the start.
-    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    let at = world.now() + jiff::SignedDuration::from_secs(1);
     let mut template = template.clone();
     template["restartAt"] = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
     patch(world, name, &json!({ "template": template }))

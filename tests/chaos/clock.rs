@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// `libfaketime`, as Debian has it.
@@ -47,10 +47,14 @@ impl Fast {
         Some(Self { began: Instant::now(), times, library, program: folder.join("innkeeper") })
     }
 
+    /// How far it is ahead of the machine's.
+    pub fn ahead(&self) -> Duration {
+        self.began.elapsed() * (self.times - 1)
+    }
+
     /// The program with this clock. It goes on where an earlier one was killed: only its pace is another.
     pub fn program(&self, program: &Path) -> &Path {
-        let ahead = self.began.elapsed().as_secs_f64() * f64::from(self.times - 1);
-        let settings = format!("FAKETIME=\"+{ahead:.3}s x{}\"", self.times);
+        let settings = format!("FAKETIME=\"+{:.3}s x{}\"", self.ahead().as_secs_f64(), self.times);
         wrap(&self.program, program, self.library, &settings).unwrap();
         &self.program
     }

@@ -176,6 +176,12 @@ impl World {
         self.start_operator_of(clock.as_ref().map_or(&self.program, |clock| clock.program(&self.program)));
     }
 
+    /// What time it is for the operator, and for a user whose clock agrees with it.
+    pub fn now(&self) -> jiff::Timestamp {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        jiff::Timestamp::now() + clock.as_ref().map_or(Duration::ZERO, Fast::ahead)
+    }
+
     /// From now on operators have a clock that runs so many times as fast.
     pub fn set_pace(&self, times: u32) {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);

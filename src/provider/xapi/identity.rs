@@ -326,6 +326,18 @@ pub(super) mod tests {
             prop_assert_eq!(claim(&owner(), &vm), Claim::Marked(key, Stage::Incomplete));
         }
 
+        /// Clones are looked for by the guest in their name, without regard to whose they are.
+        #[test]
+        fn whoever_asks_reads_the_same_guest_out_of_a_name_or_none(rest in "(1|a|/| ){0,24}") {
+            let name = format!("{PREFIX}/{rest}");
+            for (end, _) in rest.match_indices('/') {
+                let read = parse_clone_name(&Owner(rest[..end].to_owned()), &name);
+                if let (Some(key), Some(guest)) = (read, named_guest(&name)) {
+                    prop_assert_eq!(key.guest, guest);
+                }
+            }
+        }
+
         #[test]
         fn no_name_makes_a_panic(name in ".{0,80}") {
             let _ = parse_clone_name(&owner(), &name);
