@@ -47,6 +47,10 @@ struct Mark {
 }
 
 const PREFIX: &str = "innkeeper";
+/// How the keys of a VM's own end that say that all of it is made,
+const COMPLETE: &str = ":complete";
+/// and that it was started.
+const STARTED: &str = ":started";
 
 /// The key of `other_config` under which a VM's own mark stands.
 pub(super) fn mark_key(uuid: &str) -> String {
@@ -60,12 +64,12 @@ pub(super) fn provisioned_key(uuid: &str) -> String {
 
 /// The key that says that all of the VM is made.
 pub(super) fn complete_key(uuid: &str) -> String {
-    format!("{PREFIX}:{uuid}:complete")
+    format!("{PREFIX}:{uuid}{COMPLETE}")
 }
 
 /// The key that says that we started the VM, or were about to.
 pub(super) fn started_key(uuid: &str) -> String {
-    format!("{PREFIX}:{uuid}:started")
+    format!("{PREFIX}:{uuid}{STARTED}")
 }
 
 /// The mark of this guest's VM.
@@ -152,12 +156,12 @@ fn own_entry<'a>(vm: &'a Vm, suffix: &str) -> Option<&'a str> {
 
 /// Whether all of the VM is made.
 fn is_complete(vm: &Vm) -> bool {
-    own_entry(vm, ":complete").is_some()
+    own_entry(vm, COMPLETE).is_some()
 }
 
 /// Whether we started the VM, or were about to.
 pub(super) fn is_started(vm: &Vm) -> bool {
-    own_entry(vm, ":started").is_some()
+    own_entry(vm, STARTED).is_some()
 }
 
 fn own_mark(vm: &Vm) -> Option<Mark> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::World;
 use crate::store::Row;
-use crate::value::{Map, Value, is_null};
+use crate::value::{Map, Value};
 
 const MIB: i64 = 1 << 20;
 
@@ -38,40 +38,19 @@ fn taken(row: &Row) -> i64 {
     row.get("memory_dynamic_min").as_int() + row.get("memory_overhead").as_int()
 }
 
-/// The free memory of one host, in bytes, by the same rule as [`free_by_host`].
+/// The free memory of a host, in bytes: total less overhead less what its VMs and those on their way to it take.
 pub(crate) fn free_on(world: &World, host: &str) -> i64 {
     let Ok(row) = world.store.row("host", host) else { return 0 };
     let total = world.store.int("host_metrics", row.get("metrics").as_str(), "memory_total");
     let resident = world.store.texts("host", host, "resident_VMs").filter_map(|vm| world.store.row("VM", vm).ok());
-    let here: i64 = resident.filter(|vm| vm.get("resident_on").as_str() == host).map(|vm| taken(vm)).sum();
+    let here: i64 = resident.map(|vm| taken(vm)).sum();
     let coming: i64 = world.store.booked(host).map(|vm| taken(vm)).sum();
     total - row.get("memory_overhead").as_int() - here - coming
 }
 
-/// The free memory of every host, in bytes: total less overhead less what its VMs and those on their way to it take.
+/// The same of every host.
 pub(crate) fn free_by_host(world: &World) -> HashMap<Arc<str>, i64> {
-    let mut free: HashMap<Arc<str>, i64> = world
-        .store
-        .rows("host")
-        .map(|(host, row)| {
-            let total = world.store.int("host_metrics", row.get("metrics").as_str(), "memory_total");
-            (host.clone(), total - row.get("memory_overhead").as_int())
-        })
-        .collect();
-    for (_, row) in world.store.rows("VM") {
-        let resident = row.get("resident_on").as_str();
-        let scheduled = row.get("scheduled_to_be_resident_on").as_str();
-        if is_null(resident) && is_null(scheduled) {
-            continue;
-        }
-        let taken = taken(row);
-        for host in [resident, scheduled] {
-            if let Some(left) = free.get_mut(host) {
-                *left -= taken;
-            }
-        }
-    }
-    free
+    world.store.rows("host").map(|(host, _)| (host.clone(), free_on(world, host))).collect()
 }
 
 /// A VM's four limits, in bytes.

@@ -44,14 +44,25 @@ impl Needs {
     }
 
     fn check(&self, vm: &str, host: &str) -> ApiResult<()> {
-        if let Some((sr, _)) = self.storage.iter().find(|(_, seen_by)| !seen_by.contains(host)) {
-            return Err(ApiError::new("VM_REQUIRES_SR", [vm, &**sr]));
-        }
-        let missing = self.networks.iter().find(|(_, on)| on.as_ref().is_some_and(|on| !on.contains(host)));
-        match missing {
-            Some((network, _)) => Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, &**network])),
-            None => Ok(()),
-        }
+        let storage = self.storage.iter().map(|(sr, seen_by)| (&**sr, seen_by.contains(host)));
+        let networks =
+            self.networks.iter().map(|(network, on)| (&**network, on.as_ref().is_none_or(|on| on.contains(host))));
+        reaches(vm, storage, networks)
+    }
+}
+
+/// The error that keeps a VM from a host that does not reach all of these.
+fn reaches<'a>(
+    vm: &str,
+    mut storage: impl Iterator<Item = (&'a str, bool)>,
+    mut networks: impl Iterator<Item = (&'a str, bool)>,
+) -> ApiResult<()> {
+    if let Some((sr, _)) = storage.find(|(_, reached)| !reached) {
+        return Err(ApiError::new("VM_REQUIRES_SR", [vm, sr]));
+    }
+    match networks.find(|(_, reached)| !reached) {
+        Some((network, _)) => Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, network])),
+        None => Ok(()),
     }
 }
 
@@ -81,17 +92,14 @@ fn check_usable(world: &World, host: &str) -> ApiResult<()> {
 
 /// Whether the host sees the VM's storage and networks.
 pub(crate) fn check_reach(world: &World, vm: &str, host: &str) -> ApiResult<()> {
-    if let Some(sr) = storage(world, vm).into_iter().find(|sr| !sees(world, host, sr)) {
-        return Err(ApiError::new("VM_REQUIRES_SR", [vm, &*sr]));
-    }
-    for vif in world.store.refs_in("VM", vm, "VIFs") {
-        let network = world.store.text("VIF", &vif, "network");
+    let (storage, vifs) = (storage(world, vm), world.store.refs_in("VM", vm, "VIFs"));
+    let on = |network: &str| {
         let mut pifs = world.store.texts("network", network, "PIFs").peekable();
-        if pifs.peek().is_some() && !pifs.any(|pif| is_plugged(world, "PIF", pif, host)) {
-            return Err(ApiError::new("VM_REQUIRES_NETWORK", [vm, network]));
-        }
-    }
-    Ok(())
+        pifs.peek().is_none() || pifs.any(|pif| is_plugged(world, "PIF", pif, host))
+    };
+    let storage = storage.iter().map(|sr| (&**sr, sees(world, host, sr)));
+    let networks = vifs.iter().map(|vif| world.store.text("VIF", vif, "network")).map(|network| (network, on(network)));
+    reaches(vm, storage, networks)
 }
 
 fn is_plugged(world: &World, class: &str, link: &str, host: &str) -> bool {
