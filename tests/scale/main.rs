@@ -34,7 +34,7 @@ fn main() {
     };
     let guests: usize = guests.parse().expect("SCALE_GUESTS is a number");
     let world = World::start(POOLS, HOSTS, guests);
-    let operator = world.operator();
+    let mut operator = world.operator();
     world.apply_pools();
     let before = operator.counts();
     let (began, cpu_before) = (Instant::now(), operator.cpu_seconds());

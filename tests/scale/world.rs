@@ -153,8 +153,12 @@ impl World {
         let arguments = ["run", "--kubeconfig", &self.kubeconfig(), "--listen", &address];
         let began = Instant::now();
         let process = stack::launch(self.folder.path(), &program(), &arguments, &[]);
-        let operator = Operator { process, address, began };
-        until("the operator leads", START, || (operator.value("innkeeper_leader ") > 0.5).then_some(()));
+        let log = self.folder.path().join("innkeeper.log");
+        let mut operator = Operator { process, address, began, log };
+        until("the operator leads", START, || {
+            operator.check();
+            (operator.value("innkeeper_leader ") > 0.5).then_some(())
+        });
         operator
     }
 
@@ -172,13 +176,15 @@ impl World {
         let peak = operator.peak_rss_mb();
         operator.process.terminate(Duration::from_mins(1));
         operator = self.operator();
-        let looked =
-            || operator.value("innkeeper_reconcile_duration_seconds_count{controller=\"guest\",outcome=\"done\"}");
+        let looked = |operator: &Operator| {
+            operator.value("innkeeper_reconcile_duration_seconds_count{controller=\"guest\",outcome=\"done\"}")
+        };
         // Before its pool is connected to, a guest is only told to come again, every second. So the looks are over when
         // there was none for longer than that.
         let (mut last, mut since) = (0.0, Instant::now());
         until("all guests are looked at", START, || {
-            let now = looked();
+            operator.check();
+            let now = looked(&operator);
             if now > last {
                 (last, since) = (now, Instant::now());
             }
@@ -212,9 +218,18 @@ pub struct Operator {
     process: Process,
     address: String,
     began: Instant,
+    log: PathBuf,
 }
 
 impl Operator {
+    /// On a machine that is too busy it may lose its lease, and ends.
+    fn check(&mut self) {
+        if self.process.has_ended() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            panic!("the operator ended by itself: {}", log.lines().last().unwrap_or_default());
+        }
+    }
+
     fn text(&self) -> String {
         fetch(&self.address, "/metrics").map(|(_, text)| text).unwrap_or_default()
     }
@@ -226,9 +241,10 @@ impl Operator {
         text.lines().filter_map(value).sum()
     }
 
-    pub fn wait_until_running(&self, guests: usize, began: Instant, within: Duration) -> Duration {
+    pub fn wait_until_running(&mut self, guests: usize, began: Instant, within: Duration) -> Duration {
         let mut told = Instant::now();
         loop {
+            self.check();
             let text = self.text();
             let count = |phase: &str| -> f64 {
                 let of_phase = |line: &&str| line.starts_with("innkeeper_guests{") && line.contains(phase);
@@ -243,7 +259,7 @@ impl Operator {
                 eprintln!("scale: {running} of {guests} run after {} s", began.elapsed().as_secs());
                 told = Instant::now();
             }
-            std::thread::park_timeout(Duration::from_millis(500));
+            std::thread::park_timeout(Duration::from_millis(100));
         }
     }
 

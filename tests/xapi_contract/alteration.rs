@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use innkeeper::{
     api::quantity::Bytes,
-    provider::{ErrorKind, Freshness, GuestWish, Network, Power, Provider, StopMode, xapi::XapiProvider},
+    provider::{ErrorKind, Freshness, GuestWish, Network, Power, Provider, Stage, StopMode, xapi::XapiProvider},
 };
 use serde_json::json;
 
@@ -161,6 +161,47 @@ async fn a_vm_changes_hands_as_it_is() {
     provider.adopt(&wish.key, &uuid).await.unwrap();
     delete(&*provider, &wish.key).await;
     assert_eq!(pool.count().await, before);
+    pool.finish(&provider).await;
+}
+
+/// Wherever giving a VM up is cut off, the next run finds what is left, though no mark is on the VM any more; and whoever
+/// took it over meanwhile keeps it.
+#[tokio::test]
+async fn a_release_that_was_cut_off_is_seen_to_its_end() {
+    let Some(pool) = pool::sim(&[]).await else { return };
+    let provider = pool.connect().await;
+    let template = pool.rpc.by_uuid("VM", &pool.wish("x").image).await;
+    let vm = pool.rpc.call("VM.clone", json!([template, "a user's VM"])).await;
+    pool.rpc.call("VM.provision", json!([vm])).await;
+    let uuid = pool.rpc.call("VM.get_uuid", json!([vm])).await.as_str().unwrap().to_owned();
+    let ours = async || {
+        let config = pool.rpc.call("VM.get_other_config", json!([vm])).await;
+        config.as_object().unwrap().keys().filter(|key| key.starts_with("innkeeper")).count()
+    };
+    let (first, second) = (pool.wish("first"), pool.wish("second"));
+    for skip in 0..6 {
+        provider.adopt(&first.key, &uuid).await.unwrap();
+        pool.fault(json!({
+            "method": "VM.remove_from_other_config", "kind": "error", "code": "INTERNAL_ERROR", "params": ["?"],
+            "skip": skip, "count": 1,
+        }))
+        .await;
+        provider.release(&first.key).await.unwrap_err();
+        assert!(ours().await > 0, "{skip}");
+        provider.release(&first.key).await.unwrap();
+        assert_eq!(ours().await, 0, "{skip}");
+    }
+    provider.adopt(&first.key, &uuid).await.unwrap();
+    pool.fault(json!({
+        "method": "VM.remove_from_other_config", "kind": "error", "code": "INTERNAL_ERROR", "params": ["?"],
+        "skip": 1, "count": 1,
+    }))
+    .await;
+    provider.release(&first.key).await.unwrap_err();
+    provider.adopt(&second.key, &uuid).await.unwrap();
+    provider.release(&first.key).await.unwrap();
+    assert_eq!(provider.find(&second.key, Freshness::Live).await.unwrap().map(|vm| vm.stage), Some(Stage::Complete));
+    delete(&*provider, &second.key).await;
     pool.finish(&provider).await;
 }
 

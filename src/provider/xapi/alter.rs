@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
-    call_error::During,
+    call_error::{During, GoneIsFine},
     client::{Nature, args},
     create::BUSY_AGAIN,
     driver::{MOVES_AT_ONCE, XapiProvider},
@@ -115,6 +115,12 @@ impl XapiProvider {
             Claim::Marked(of, _) | Claim::Begun(of) => return refuse(format!("{uuid} is the VM of {of}")),
             Claim::Foreign => return refuse(format!("{uuid} belongs to another Innkeeper")),
         }
+        let _its_turn = self.turns.take(uuid).await;
+        // Whoever gave it up and was cut off has nothing more to do with it.
+        let released = identity::released_key(uuid);
+        if record.other_config.contains_key(&released) {
+            self.client.set("VM.remove_from_other_config", args![vm, released]).await.during(ADOPT)?;
+        }
         // The guest's VM is complete from its first moment: nothing of it is for us to make.
         for flag in [identity::started_key(uuid), identity::provisioned_key(uuid), identity::complete_key(uuid)] {
             self.client.mark(vm, &flag, "1").await.during(ADOPT)?;
@@ -125,21 +131,41 @@ impl XapiProvider {
         self.observe_anew(view, &vm, key, ADOPT).await
     }
 
+    /// Takes our keys off the VM. The mark goes before the others: a VM that is ours and not complete is one that nobody has
+    /// worked in, and may be removed. Before it goes, the VM says who gives it up, so that the next run finds the rest.
     pub(super) async fn let_loose(&self, key: &Key) -> Result<()> {
         let _turn = self.turns.take(&key.guest).await;
         let view = self.live().await.during(RELEASE)?;
-        let Some((vm, record)) = marked(&view, self, key) else { return Ok(()) };
+        let half = |record: &Vm| identity::is_left_half(&self.owner, key, record);
+        let marked = marked(&view, self, key);
+        let Some((vm, record)) =
+            marked.or_else(|| view.vms.iter().map(|(vm, record)| (vm, &**record)).find(|(_, r)| half(r)))
+        else {
+            return Ok(());
+        };
         let uuid = &record.uuid;
-        self.unprotect(vm, &mut record.clone()).await?;
-        // The mark first: without it the VM is nobody's, and the rest means nothing.
+        // Without its mark the VM is anybody's: another guest must not take it over in between.
+        let _its_turn = self.turns.take(uuid).await;
+        let take_off = async |flag: String| {
+            self.client.set("VM.remove_from_other_config", args![vm, flag]).await.gone_is_fine().during(RELEASE)
+        };
+        if marked.is_some() {
+            self.unprotect(vm, &mut record.clone()).await?;
+            let note = identity::task_mark(&self.owner, key);
+            self.client.mark(vm, &identity::released_key(uuid), &note).await.during(RELEASE)?;
+            take_off(identity::mark_key(uuid)).await?;
+        } else if !self.client.get(vm).await.during(RELEASE)?.as_ref().is_some_and(half) {
+            // It is gone, or another guest has taken it over since.
+            return Ok(());
+        }
         for flag in [
-            identity::mark_key(uuid),
             identity::complete_key(uuid),
             identity::provisioned_key(uuid),
             identity::started_key(uuid),
             identity::making_key(uuid),
+            identity::released_key(uuid),
         ] {
-            self.client.set("VM.remove_from_other_config", args![vm, flag]).await.during(RELEASE)?;
+            take_off(flag).await?;
         }
         Ok(())
     }

@@ -49,8 +49,10 @@ struct Mark {
 const PREFIX: &str = "innkeeper";
 /// How the keys of a VM's own end that say that all of it is made,
 const COMPLETE: &str = ":complete";
-/// and that it was started.
+/// that it was started,
 const STARTED: &str = ":started";
+/// and that it is being given up.
+const RELEASED: &str = ":released";
 
 /// The key of `other_config` under which a VM's own mark stands.
 pub(super) fn mark_key(uuid: &str) -> String {
@@ -70,6 +72,12 @@ pub(super) fn complete_key(uuid: &str) -> String {
 /// The key that says that we started the VM, or were about to.
 pub(super) fn started_key(uuid: &str) -> String {
     format!("{PREFIX}:{uuid}{STARTED}")
+}
+
+/// The key that says which guest ([`task_mark`]) the VM is being given up by: what is left of our keys is found by it when
+/// the mark has gone.
+pub(super) fn released_key(uuid: &str) -> String {
+    format!("{PREFIX}:{uuid}{RELEASED}")
 }
 
 /// The mark of this guest's VM.
@@ -115,7 +123,7 @@ pub(super) fn loose_name(owner: &Owner, key: &Key) -> String {
 /// The key of a task's `other_config` that says for whom it works.
 pub(super) const TASK_KEY: &str = "innkeeper";
 
-/// What marks a task as work for this guest.
+/// What marks a task as work for this guest, and a VM as given up by it.
 pub(super) fn task_mark(owner: &Owner, key: &Key) -> String {
     format!("{PREFIX}/{}/{}/{}", owner.0, key.guest, key.incarnation)
 }
@@ -162,6 +170,11 @@ fn is_complete(vm: &Vm) -> bool {
 /// Whether we started the VM, or were about to.
 pub(super) fn is_started(vm: &Vm) -> bool {
     own_entry(vm, STARTED).is_some()
+}
+
+/// Whether this guest gave the VM up, and was cut off before all of our keys were gone. Nobody's mark is on it since.
+pub(super) fn is_left_half(owner: &Owner, key: &Key, vm: &Vm) -> bool {
+    own_entry(vm, RELEASED) == Some(task_mark(owner, key).as_str()) && own_entry(vm, "").is_none()
 }
 
 fn own_mark(vm: &Vm) -> Option<Mark> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{ApiError, ApiResult};
 use crate::sim::World;
 use crate::store::Row;
-use crate::value::{Value, is_null};
+use crate::value::{Map, Value, is_null};
 
 const H: &str = "Halted";
 const P: &str = "Paused";
@@ -93,26 +93,26 @@ const CONCURRENT_PAIRS: &[(&str, &str)] = &[
 
 /// The error that keeps a VM from an operation now, in xapi's order of checks.
 pub(crate) fn check_vm(world: &World, vm: &str, op: &str) -> ApiResult<()> {
-    let row = world.store.row("VM", vm)?;
-    if let Some(reason) = row.get("blocked_operations").entry(op) {
-        return Err(ApiError::new("OPERATION_BLOCKED", [vm, reason]));
-    }
-    check_power_state(vm, row, op)?;
-    check_concurrent(vm, row, op)?;
-    check_kind(vm, row, op)?;
-    check_feature(world, vm, row, op)
+    let standing = Standing::of(world, vm, world.store.row("VM", vm)?);
+    standing.refusal(op).map_or(Ok(()), |why| Err(standing.error(op, why)))
 }
 
 /// The power states that an operation needs.
 pub(crate) fn check_power_state(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
-    let actual = row.get("power_state").as_str();
-    let states = VM_STATES.iter().find(|(name, _)| *name == op).map_or(&[][..], |(_, states)| *states);
-    let snapshot_clone = row.get("is_a_snapshot").as_bool() && matches!(op, "clone" | "copy") && actual == S;
-    if states.contains(&actual) || snapshot_clone {
-        return Ok(());
-    }
-    let expected: Vec<String> = states.iter().map(|s| s.to_lowercase()).collect();
-    Err(bad_power_state(vm, &expected.join(", "), actual))
+    let (power, snapshot) = (row.get("power_state").as_str(), row.get("is_a_snapshot").as_bool());
+    if suits(op, power, snapshot) { Ok(()) } else { Err(unsuited(vm, op, power)) }
+}
+
+fn states(op: &str) -> &'static [&'static str] {
+    VM_STATES.iter().find(|(name, _)| *name == op).map_or(&[][..], |(_, states)| *states)
+}
+
+fn suits(op: &str, power: &str, snapshot: bool) -> bool {
+    states(op).contains(&power) || (snapshot && matches!(op, "clone" | "copy") && power == S)
+}
+
+fn unsuited(vm: &str, op: &str, power: &str) -> ApiError {
+    bad_power_state(vm, &states(op).join(", "), power)
 }
 
 /// `VM_BAD_POWER_STATE`: the states are in lower case here, capitalised in records.
@@ -120,70 +120,138 @@ pub(crate) fn bad_power_state(vm: &str, expected: &str, actual: &str) -> ApiErro
     ApiError::new("VM_BAD_POWER_STATE", [vm.to_owned(), expected.to_lowercase(), actual.to_lowercase()])
 }
 
-fn check_concurrent(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
-    let Some(current) = row.get("current_operations").as_map().filter(|m| !m.is_empty()) else { return Ok(()) };
-    let running: BTreeSet<&str> = current.values().map(Value::as_str).collect();
-    let allowed = match op {
-        "hard_shutdown" => !running.contains("hard_shutdown"),
-        "hard_reboot" => !running.contains("hard_shutdown") && !running.contains("hard_reboot"),
-        _ => {
-            let same_group = |other: &str| CONCURRENT.iter().any(|g| g.contains(&op) && g.contains(&other));
-            let pair = |other: &str| CONCURRENT_PAIRS.contains(&(other, op));
-            running.iter().all(|other| same_group(other) || pair(other))
-        }
-    };
-    if allowed {
-        return Ok(());
-    }
-    let ops: Vec<&str> = current.values().map(Value::as_str).collect();
-    let tasks: Vec<&str> = current.keys().map(|k| &**k).collect();
-    Err(ApiError::new("OTHER_OPERATION_IN_PROGRESS", ["VM", vm, &ops.join("; "), &tasks.join("; ")]))
+/// What decides which operations a VM permits, looked up once for all of them.
+struct Standing<'a> {
+    vm: &'a str,
+    blocked: &'a Value,
+    power: &'a str,
+    /// Operations under way, by task.
+    current: Option<&'a Map>,
+    snapshot: bool,
+    template: bool,
+    /// One that came with the product.
+    default_template: bool,
+    immobile: bool,
+    control_domain: bool,
+    /// What the guest's tools say it can.
+    features: &'a Value,
 }
 
-fn check_kind(vm: &str, row: &Row, op: &str) -> ApiResult<()> {
-    let is = |field: &str| row.get(field).as_bool();
-    if is("is_a_snapshot") {
-        if !SNAPSHOT_ALLOWS.contains(&op) {
-            return Err(ApiError::new("VM_IS_SNAPSHOT", [vm, op]));
-        }
-    } else if is("is_a_template") {
-        let default = is("is_default_template") || row.get("other_config").entry("default_template") == Some("true");
-        let more = !default && matches!(op, "destroy" | "migrate_send");
-        if !TEMPLATE_ALLOWS.contains(&op) && !more {
-            return Err(ApiError::new("VM_IS_TEMPLATE", [vm, op]));
-        }
-    }
-    if op == "provision" && !is("is_a_template") {
-        return Err(ApiError::bare("ONLY_PROVISION_TEMPLATE"));
-    }
-    if op == "revert" && !is("is_a_snapshot") {
-        return Err(ApiError::bare("ONLY_REVERT_SNAPSHOT"));
-    }
-    let immobile = row.get("platform").entry("nomigrate") == Some("true");
-    if immobile && matches!(op, "suspend" | "checkpoint" | "pool_migrate" | "migrate_send") {
-        return Err(ApiError::new("VM_IS_IMMOBILE", [vm]));
-    }
-    let for_dom0 = ["changing_dynamic_range", "changing_static_range", "changing_memory_limits", "metadata_export"];
-    if is("is_control_domain") && !for_dom0.contains(&op) {
-        return Err(ApiError::new("OPERATION_NOT_ALLOWED", ["Operations on domain 0 are not allowed"]));
-    }
-    Ok(())
+/// Why a VM does not permit an operation.
+#[derive(Clone, Copy)]
+enum Why {
+    Blocked,
+    PowerState,
+    Concurrent,
+    Snapshot,
+    Template,
+    NoTemplate,
+    NoSnapshot,
+    Immobile,
+    ControlDomain,
+    Feature,
 }
 
-fn check_feature(world: &World, vm: &str, row: &Row, op: &str) -> ApiResult<()> {
-    let feature = match op {
-        "clean_shutdown" | "clean_reboot" => "feature-shutdown",
-        "suspend" | "checkpoint" => "feature-suspend",
-        "changing_VCPUs_live" => "feature-vcpu-hotplug",
-        _ => return Ok(()),
-    };
-    let metrics = row.get("guest_metrics").as_str();
-    let has = world.store.get("VM_guest_metrics", metrics, "other").is_ok_and(|o| o.entry(feature) == Some("1"));
-    // A paused or suspended domain is checkpointed without its help.
-    if has || (op == "checkpoint" && row.get("power_state").as_str() != R) {
-        return Ok(());
+impl<'a> Standing<'a> {
+    fn of(world: &'a World, vm: &'a str, row: &'a Row) -> Self {
+        let is = |field: &str| row.get(field).as_bool();
+        let metrics = row.get("guest_metrics").as_str();
+        Self {
+            vm,
+            blocked: row.get("blocked_operations"),
+            power: row.get("power_state").as_str(),
+            current: row.get("current_operations").as_map().filter(|m| !m.is_empty()),
+            snapshot: is("is_a_snapshot"),
+            template: is("is_a_template"),
+            default_template: is("is_default_template")
+                || row.get("other_config").entry("default_template") == Some("true"),
+            immobile: row.get("platform").entry("nomigrate") == Some("true"),
+            control_domain: is("is_control_domain"),
+            features: world.store.get("VM_guest_metrics", metrics, "other").unwrap_or(&Value::Void),
+        }
     }
-    Err(ApiError::new("VM_LACKS_FEATURE", [vm]))
+
+    /// `None`: it is permitted.
+    fn refusal(&self, op: &str) -> Option<Why> {
+        if self.blocked.entry(op).is_some() {
+            return Some(Why::Blocked);
+        }
+        if !suits(op, self.power, self.snapshot) {
+            return Some(Why::PowerState);
+        }
+        if self.current.is_some_and(|current| !may_run_beside(current, op)) {
+            return Some(Why::Concurrent);
+        }
+        self.kind(op).or_else(|| (!self.has_feature(op)).then_some(Why::Feature))
+    }
+
+    fn kind(&self, op: &str) -> Option<Why> {
+        const FOR_DOM0: [&str; 4] =
+            ["changing_dynamic_range", "changing_static_range", "changing_memory_limits", "metadata_export"];
+        if self.snapshot {
+            if !SNAPSHOT_ALLOWS.contains(&op) {
+                return Some(Why::Snapshot);
+            }
+        } else if self.template {
+            let more = !self.default_template && matches!(op, "destroy" | "migrate_send");
+            if !TEMPLATE_ALLOWS.contains(&op) && !more {
+                return Some(Why::Template);
+            }
+        }
+        if op == "provision" && !self.template {
+            return Some(Why::NoTemplate);
+        }
+        if op == "revert" && !self.snapshot {
+            return Some(Why::NoSnapshot);
+        }
+        if self.immobile && matches!(op, "suspend" | "checkpoint" | "pool_migrate" | "migrate_send") {
+            return Some(Why::Immobile);
+        }
+        (self.control_domain && !FOR_DOM0.contains(&op)).then_some(Why::ControlDomain)
+    }
+
+    fn has_feature(&self, op: &str) -> bool {
+        let feature = match op {
+            "clean_shutdown" | "clean_reboot" => "feature-shutdown",
+            "suspend" | "checkpoint" => "feature-suspend",
+            "changing_VCPUs_live" => "feature-vcpu-hotplug",
+            _ => return true,
+        };
+        // A paused or suspended domain is checkpointed without its help.
+        self.features.entry(feature) == Some("1") || (op == "checkpoint" && self.power != R)
+    }
+
+    fn error(&self, op: &str, why: Why) -> ApiError {
+        let vm = self.vm;
+        match why {
+            Why::Blocked => ApiError::new("OPERATION_BLOCKED", [vm, self.blocked.entry(op).unwrap_or_default()]),
+            Why::PowerState => unsuited(vm, op, self.power),
+            Why::Concurrent => {
+                let current = self.current.into_iter().flatten();
+                let (tasks, ops): (Vec<&str>, Vec<&str>) = current.map(|(task, op)| (&**task, op.as_str())).unzip();
+                ApiError::new("OTHER_OPERATION_IN_PROGRESS", ["VM", vm, &ops.join("; "), &tasks.join("; ")])
+            }
+            Why::Snapshot => ApiError::new("VM_IS_SNAPSHOT", [vm, op]),
+            Why::Template => ApiError::new("VM_IS_TEMPLATE", [vm, op]),
+            Why::NoTemplate => ApiError::bare("ONLY_PROVISION_TEMPLATE"),
+            Why::NoSnapshot => ApiError::bare("ONLY_REVERT_SNAPSHOT"),
+            Why::Immobile => ApiError::new("VM_IS_IMMOBILE", [vm]),
+            Why::ControlDomain => ApiError::new("OPERATION_NOT_ALLOWED", ["Operations on domain 0 are not allowed"]),
+            Why::Feature => ApiError::new("VM_LACKS_FEATURE", [vm]),
+        }
+    }
+}
+
+fn may_run_beside(current: &Map, op: &str) -> bool {
+    let runs = |name: &str| current.values().any(|other| other.as_str() == name);
+    match op {
+        "hard_shutdown" => !runs("hard_shutdown"),
+        "hard_reboot" => !runs("hard_shutdown") && !runs("hard_reboot"),
+        _ => current.values().map(Value::as_str).all(|other| {
+            let same_group = CONCURRENT.iter().any(|g| g.contains(&op) && g.contains(&other));
+            same_group || CONCURRENT_PAIRS.contains(&(other, op))
+        }),
+    }
 }
 
 /// Brings `allowed_operations` up to date for what changed since a generation, and for what depends on it.
@@ -205,8 +273,10 @@ pub(crate) fn refresh(world: &mut World, since: u64) {
     let mut vdis = changed(world, "VDI");
     vdis.extend(vbds.iter().map(|v| Arc::from(world.store.text("VBD", v, "VDI"))));
     for vm in &vms {
+        let Ok(row) = world.store.row("VM", vm) else { continue };
+        let standing = Standing::of(world, vm, row);
         let ops = VM_STATES.iter().map(|(op, _)| *op).filter(|op| !UNLISTED.contains(op));
-        let ops: Vec<&str> = ops.filter(|op| check_vm(world, vm, op).is_ok()).collect();
+        let ops: Vec<&str> = ops.filter(|op| standing.refusal(op).is_none()).collect();
         allow(world, "VM", vm, &ops);
     }
     for (class, refs) in [("VBD", vbds), ("VIF", vifs)] {

@@ -97,24 +97,22 @@ fn alive(world: &World, call: &Call) -> ApiResult<()> {
 }
 
 /// The tables that someone wants to hear of, with their class names in lower case.
-fn tables<'a>(world: &'a World, wanted: &'a [Subscription]) -> impl Iterator<Item = (String, &'a Table)> {
-    world.store.model.classes.values().filter(|c| c.events).filter_map(|class| {
-        let name = class.name.to_lowercase();
-        let table = world.store.table(&class.name)?;
-        wanted.iter().any(|s| s.wants_class(&name)).then_some((name, table))
-    })
+fn tables<'a>(world: &'a World, wanted: &'a [Subscription]) -> impl Iterator<Item = (&'a Arc<str>, &'a Table)> {
+    let classes = world.store.model.classes.values().filter(|class| class.events);
+    let wanted = classes.filter(|class| wanted.iter().any(|s| s.wants_class(&class.lower_name)));
+    wanted.filter_map(|class| Some((&class.lower_name, world.store.table(&class.name)?)))
 }
 
 fn any(world: &World, wanted: &[Subscription], since: u64) -> bool {
     let asked = |class: &str, reference: &str| wanted.iter().any(|s| s.wants(class, reference));
     tables(world, wanted).any(|(class, table)| {
-        table.by_modified.range(since + 1..).any(|(_, r)| asked(&class, r))
+        table.by_modified.range(since + 1..).any(|(_, r)| asked(class, r))
             || table
                 .deletions
                 .iter()
                 .rev()
                 .take_while(|d| d.at > since)
-                .any(|d| d.created <= since && asked(&class, &d.reference))
+                .any(|d| d.created <= since && asked(class, &d.reference))
     })
 }
 
@@ -123,19 +121,19 @@ fn batch(world: &mut World, wanted: &[Subscription], since: u64) -> Value {
     let (mut adds, mut mods, mut dels) = (Vec::new(), Vec::new(), Vec::new());
     for (class, table) in tables(world, wanted) {
         for (_, reference) in table.by_modified.range(since + 1..) {
-            let Some(row) = table.rows.get(reference).filter(|_| wanted.iter().any(|s| s.wants(&class, reference)))
+            let Some(row) = table.rows.get(reference).filter(|_| wanted.iter().any(|s| s.wants(class, reference)))
             else {
                 continue;
             };
             let snapshot = Some(Value::Record(row.fields.clone()));
             if row.created > since {
-                adds.push(event(generation, &class, "add", reference, snapshot));
+                adds.push(event(generation, class, "add", reference, snapshot));
             } else {
-                mods.push(event(generation, &class, "mod", reference, snapshot));
+                mods.push(event(generation, class, "mod", reference, snapshot));
             }
         }
         for gone in table.deletions.iter().filter(|d| d.at > since && d.created <= since) {
-            if wanted.iter().any(|s| s.wants(&class, &gone.reference)) {
+            if wanted.iter().any(|s| s.wants(class, &gone.reference)) {
                 dels.push((class.clone(), gone.reference.clone()));
             }
         }
@@ -169,10 +167,11 @@ fn event(id: u64, class: &str, operation: &str, reference: &Arc<str>, snapshot: 
 /// How many objects each class has, by which a client can tell that it missed a deletion.
 fn ref_counts(world: &World) -> Value {
     let classes = world.store.model.classes.values().filter(|c| c.has_table);
-    Value::map(classes.map(|c| {
+    let counted = classes.map(|c| {
         let count = world.store.table(&c.name).map_or(0, |t| t.rows.len());
-        (c.name.to_lowercase(), Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
-    }))
+        (c.lower_name.clone(), Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+    });
+    Value::Map(counted.collect())
 }
 
 /// Touches an object, so that its event tells a client how far its cache has come.

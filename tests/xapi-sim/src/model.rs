@@ -92,6 +92,8 @@ pub(crate) struct Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Class {
     pub(crate) name: Arc<str>,
+    /// The name as events have it.
+    pub(crate) lower_name: Arc<str>,
     pub(crate) fields: Vec<Field>,
     pub(crate) field_index: HashMap<Arc<str>, usize>,
     pub(crate) messages: BTreeMap<Arc<str>, Message>,
@@ -103,6 +105,7 @@ impl Class {
     fn empty(name: &str) -> Self {
         Self {
             name: Arc::from(name),
+            lower_name: Arc::from(name.to_lowercase()),
             fields: Vec::new(),
             field_index: HashMap::new(),
             messages: BTreeMap::new(),
@@ -124,8 +127,8 @@ pub(crate) struct Relation {
     pub(crate) other_field: Arc<str>,
 }
 
-/// Relations by the class and the field at their near end.
-type Relations = HashMap<(Arc<str>, Arc<str>), Relation>;
+/// Relations by the class, and then the field, at their near end.
+type Relations = HashMap<Arc<str>, HashMap<Arc<str>, Relation>>;
 
 /// The whole data model.
 #[derive(Debug, Clone)]
@@ -162,8 +165,8 @@ impl Model {
         self.classes.get(name)
     }
 
-    pub(crate) fn relation(&self, class: &Arc<str>, field: &Arc<str>) -> Option<&Relation> {
-        self.relations.get(&(class.clone(), field.clone()))
+    pub(crate) fn relation(&self, class: &str, field: &str) -> Option<&Relation> {
+        self.relations.get(class)?.get(field)
     }
 
     /// Gives an undescribed class the fields that a loaded record of it has.
@@ -291,7 +294,7 @@ fn relations(
     specs: &[BTreeMap<String, String>],
     classes: &BTreeMap<Arc<str>, Arc<Class>>,
 ) -> Result<Relations, ModelError> {
-    let mut found = HashMap::new();
+    let mut found = Relations::new();
     for relation in specs {
         let end = |key: &str| {
             let (class, field) = relation.get(key)?.split_once('.')?;
@@ -307,9 +310,10 @@ fn relations(
                 && matches!(classes.get(&a_class).and_then(|c| c.field(&a_field)).map(|f| &f.ty), Some(Type::Set(_)));
         if many_to_many {
             let back = Relation { other_class: a_class.clone(), other_field: a_field.clone() };
-            found.insert((b_class.clone(), b_field.clone()), back);
+            found.entry(b_class.clone()).or_default().insert(b_field.clone(), back);
         }
-        found.insert((a_class, a_field), Relation { other_class: b_class, other_field: b_field });
+        let there = Relation { other_class: b_class, other_field: b_field };
+        found.entry(a_class).or_default().insert(a_field, there);
     }
     Ok(found)
 }

@@ -79,10 +79,10 @@ async fn call(endpoint: &Endpoint, is_json: bool, request: Request<Incoming>) ->
     };
     let body = body.to_bytes();
     let parsed = if is_json { json::read(&body) } else { xml::read(&body) };
-    let Some(call) = parsed else {
+    let Some(mut call) = parsed else {
         return Ok(error_page(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    let (host, params) = (&endpoint.host, call.params.clone());
+    let (host, params) = (&endpoint.host, std::mem::take(&mut call.params));
     match dispatch::dispatch(&endpoint.sim, host, caller.as_deref(), &call.method, params).await {
         Outcome::Reset => Err(Reset),
         Outcome::Answer { result, bytes_per_second } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Row, Store};
+use crate::value::Value;
 
 /// xapi coalesces its writes to disk for five minutes: nothing older can be lost by a crash.
 const JOURNAL_SPAN: Duration = Duration::from_mins(5);
@@ -19,11 +20,40 @@ pub(super) struct Change {
     generation_before: u64,
     class: Arc<str>,
     reference: Arc<str>,
-    before: Option<Arc<Row>>,
+    before: Before,
+}
+
+/// What an object was before a write.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// It was not there.
+    Nothing,
+    /// It was there, and is no more.
+    Row(Arc<Row>),
+    /// One of its fields was another, and its newest change an older one.
+    Field { name: Arc<str>, was: Option<Value>, modified: u64 },
+}
+
+impl Before {
+    /// The row as it was, from the one that is there.
+    fn row(self, current: Option<&Arc<Row>>) -> Option<Arc<Row>> {
+        match self {
+            Self::Nothing => None,
+            Self::Row(row) => Some(row),
+            Self::Field { name, was, modified } => current.map(|current| {
+                let mut fields = (*current.fields).clone();
+                match was {
+                    Some(value) => fields.insert(name, value),
+                    None => fields.remove(&name),
+                };
+                Arc::new(Row { fields: Arc::new(fields), created: current.created, modified })
+            }),
+        }
+    }
 }
 
 impl Store {
-    pub(super) fn remember(&mut self, class: &Arc<str>, reference: &Arc<str>, before: Option<Arc<Row>>) {
+    pub(super) fn remember(&mut self, class: &Arc<str>, reference: &Arc<str>, before: Before) {
         let now = Instant::now();
         while self.journal.front().is_some_and(|c| now.duration_since(c.at) > JOURNAL_SPAN) {
             self.journal.pop_front();
@@ -50,21 +80,23 @@ impl Store {
     }
 
     fn restore(&mut self, change: Change) {
-        if let Some(before) = &change.before {
-            self.note_booking(&change.class, &change.reference, before);
-        }
         let Some(table) = self.tables.get_mut(&change.class) else { return };
-        if let Some(current) = table.rows.remove(&change.reference) {
+        let current = table.rows.remove(&change.reference);
+        let before = change.before.row(current.as_ref());
+        if let Some(current) = current {
             table.by_modified.remove(&current.modified);
             table.by_uuid.remove(current.get("uuid").as_str());
         }
-        if let Some(before) = change.before {
+        if let Some(before) = &before {
             table.by_modified.insert(before.modified, change.reference.clone());
             table.by_uuid.insert(Arc::from(before.get("uuid").as_str()), change.reference.clone());
-            table.rows.insert(change.reference, before);
+            table.rows.insert(change.reference.clone(), before.clone());
         }
         while table.deletions.back().is_some_and(|d| d.at > change.generation_before) {
             table.deletions.pop_back();
+        }
+        if let Some(before) = before {
+            self.note_booking(&change.class, &change.reference, &before);
         }
         self.generation = change.generation_before;
     }

@@ -6,7 +6,7 @@ mod journal;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::journal::Journal;
+use self::journal::{Before, Journal};
 use crate::error::{ApiError, ApiResult};
 use crate::model::Model;
 use crate::value::{Map, NULL_REF, Value, is_null, new_ref, new_uuid};
@@ -25,6 +25,14 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn get(&self, field: &str) -> &Value {
         self.fields.get(field).unwrap_or(&Value::Void)
+    }
+
+    /// Gives a field a value. The field's name, and the value that it had.
+    fn put(&mut self, field: &str, value: Value) -> (Arc<str>, Option<Value>) {
+        let fields = Arc::make_mut(&mut self.fields);
+        let name = fields.get_key_value(field).map_or_else(|| Arc::from(field), |(name, _)| name.clone());
+        let was = fields.insert(name.clone(), value);
+        (name, was)
     }
 }
 
@@ -152,7 +160,7 @@ impl Store {
     /// Puts a row in as it is, without touching the other ends of its relations (a loaded database has both).
     pub(crate) fn insert_raw(&mut self, class: &str, reference: &Arc<str>, fields: Map) {
         let class = Arc::<str>::from(class);
-        self.remember(&class, reference, None);
+        self.remember(&class, reference, Before::Nothing);
         self.generation += 1;
         let generation = self.generation;
         let table = self.tables.entry(class.clone()).or_default();
@@ -171,7 +179,7 @@ impl Store {
     }
 
     fn relation_of(&self, class: &str, field: &str) -> Option<(Arc<str>, Arc<str>)> {
-        let relation = self.model.relation(&Arc::from(class), &Arc::from(field))?;
+        let relation = self.model.relation(class, field)?;
         Some((relation.other_class.clone(), relation.other_field.clone()))
     }
 
@@ -194,23 +202,23 @@ impl Store {
         Ok(())
     }
 
-    /// Writes without following relations, for a field that is known to be there.
+    /// Writes without following relations. The row is changed where it is, unless somebody still reads it.
     fn write(&mut self, class: &str, reference: &str, field: &str, value: Value) {
-        let class: Arc<str> = Arc::from(class);
-        let Some((key, row)) = self.tables.get(&class).and_then(|t| t.rows.get_key_value(reference)) else { return };
-        let (key, before) = (key.clone(), row.clone());
-        self.remember(&class, &key, Some(before.clone()));
-        self.generation += 1;
-        let mut row = Row::clone(&before);
-        Arc::make_mut(&mut row.fields).insert(Arc::from(field), value);
-        row.modified = self.generation;
-        if field == BOOKED {
+        let Some(class) = self.tables.get_key_value(class).map(|(class, _)| class.clone()) else { return };
+        let Some(table) = self.tables.get_mut(&class) else { return };
+        let Some(key) = table.rows.get_key_value(reference).map(|(key, _)| key.clone()) else { return };
+        let Some(row) = table.rows.get_mut(reference).map(Arc::make_mut) else { return };
+        let generation = self.generation + 1;
+        let modified = std::mem::replace(&mut row.modified, generation);
+        let (name, was) = row.put(field, value);
+        table.by_modified.remove(&modified);
+        table.by_modified.insert(generation, key.clone());
+        let booked = (field == BOOKED).then(|| row.clone());
+        self.remember(&class, &key, Before::Field { name, was, modified });
+        self.generation = generation;
+        if let Some(row) = booked {
             self.note_booking(&class, &key, &row);
         }
-        let Some(table) = self.tables.get_mut(&class) else { return };
-        table.by_modified.remove(&before.modified);
-        table.by_modified.insert(row.modified, key.clone());
-        table.rows.insert(key, Arc::new(row));
     }
 
     fn note_booking(&mut self, class: &str, reference: &Arc<str>, row: &Row) {
@@ -288,7 +296,7 @@ impl Store {
         }
         let row = self.row(class, reference)?.clone();
         let (class, reference) = (Arc::<str>::from(class), Arc::<str>::from(reference));
-        self.remember(&class, &reference, Some(row.clone()));
+        self.remember(&class, &reference, Before::Row(row.clone()));
         self.generation += 1;
         let at = self.generation;
         if let Some(table) = self.tables.get_mut(&class) {
