@@ -35,7 +35,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "INNKEEPER_LISTEN")]
     listen: SocketAddr,
     /// How many guests are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=256))]
     guests_at_once: u16,
     /// Act only while holding a Lease, so that of several operators one acts and the others stand by
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, env = "INNKEEPER_LEADER_ELECT")]

@@ -110,8 +110,12 @@ impl XapiProvider {
         }
     }
 
-    /// The view with this VM and its disks read anew.
+    /// The view with what has become of this VM: as of now where the pool is followed, else with the VM and its disks read anew.
     pub(super) async fn refresh(&self, view: &mut View, vm: &Ref<Vm>) -> Result<(), CallError> {
+        if let Some(now) = self.client.events.barrier(&self.client).await {
+            *view = Arc::unwrap_or_clone(now);
+            return Ok(());
+        }
         let Some(record) = self.client.get(vm).await? else {
             view.vms.remove(vm);
             return Ok(());
