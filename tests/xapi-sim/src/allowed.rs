@@ -127,14 +127,37 @@ struct Standing<'a> {
     power: &'a str,
     /// Operations under way, by task.
     current: Option<&'a Map>,
-    snapshot: bool,
-    template: bool,
-    /// One that came with the product.
-    default_template: bool,
+    kind: Kind,
     immobile: bool,
     control_domain: bool,
     /// What the guest's tools say it can.
     features: &'a Value,
+}
+
+/// What a VM's record stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Vm,
+    Template,
+    /// One that came with the product.
+    DefaultTemplate,
+    Snapshot,
+}
+
+impl Kind {
+    fn of(row: &Row) -> Self {
+        let is = |field: &str| row.get(field).as_bool();
+        let by_product = || row.get("other_config").entry("default_template") == Some("true");
+        if is("is_a_snapshot") {
+            Self::Snapshot
+        } else if !is("is_a_template") {
+            Self::Vm
+        } else if is("is_default_template") || by_product() {
+            Self::DefaultTemplate
+        } else {
+            Self::Template
+        }
+    }
 }
 
 /// Why a VM does not permit an operation.
@@ -154,19 +177,15 @@ enum Why {
 
 impl<'a> Standing<'a> {
     fn of(world: &'a World, vm: &'a str, row: &'a Row) -> Self {
-        let is = |field: &str| row.get(field).as_bool();
         let metrics = row.get("guest_metrics").as_str();
         Self {
             vm,
             blocked: row.get("blocked_operations"),
             power: row.get("power_state").as_str(),
             current: row.get("current_operations").as_map().filter(|m| !m.is_empty()),
-            snapshot: is("is_a_snapshot"),
-            template: is("is_a_template"),
-            default_template: is("is_default_template")
-                || row.get("other_config").entry("default_template") == Some("true"),
+            kind: Kind::of(row),
             immobile: row.get("platform").entry("nomigrate") == Some("true"),
-            control_domain: is("is_control_domain"),
+            control_domain: row.get("is_control_domain").as_bool(),
             features: world.store.get("VM_guest_metrics", metrics, "other").unwrap_or(&Value::Void),
         }
     }
@@ -176,32 +195,30 @@ impl<'a> Standing<'a> {
         if self.blocked.entry(op).is_some() {
             return Some(Why::Blocked);
         }
-        if !suits(op, self.power, self.snapshot) {
+        if !suits(op, self.power, self.kind == Kind::Snapshot) {
             return Some(Why::PowerState);
         }
         if self.current.is_some_and(|current| !may_run_beside(current, op)) {
             return Some(Why::Concurrent);
         }
-        self.kind(op).or_else(|| (!self.has_feature(op)).then_some(Why::Feature))
+        self.unfit(op).or_else(|| (!self.has_feature(op)).then_some(Why::Feature))
     }
 
-    fn kind(&self, op: &str) -> Option<Why> {
+    fn unfit(&self, op: &str) -> Option<Why> {
         const FOR_DOM0: [&str; 4] =
             ["changing_dynamic_range", "changing_static_range", "changing_memory_limits", "metadata_export"];
-        if self.snapshot {
-            if !SNAPSHOT_ALLOWS.contains(&op) {
-                return Some(Why::Snapshot);
-            }
-        } else if self.template {
-            let more = !self.default_template && matches!(op, "destroy" | "migrate_send");
-            if !TEMPLATE_ALLOWS.contains(&op) && !more {
-                return Some(Why::Template);
-            }
+        let is_template = matches!(self.kind, Kind::Template | Kind::DefaultTemplate);
+        if self.kind == Kind::Snapshot && !SNAPSHOT_ALLOWS.contains(&op) {
+            return Some(Why::Snapshot);
         }
-        if op == "provision" && !self.template {
+        let more = self.kind == Kind::Template && matches!(op, "destroy" | "migrate_send");
+        if is_template && !TEMPLATE_ALLOWS.contains(&op) && !more {
+            return Some(Why::Template);
+        }
+        if op == "provision" && !is_template {
             return Some(Why::NoTemplate);
         }
-        if op == "revert" && !self.snapshot {
+        if op == "revert" && self.kind != Kind::Snapshot {
             return Some(Why::NoSnapshot);
         }
         if self.immobile && matches!(op, "suspend" | "checkpoint" | "pool_migrate" | "migrate_send") {
