@@ -151,7 +151,7 @@ class Chosen(unittest.TestCase):
         container = Manifests({
             "operator": {"guestsAtOnce": 64, "logFormat": "text", "logFilter": "debug", "extraArgs": ["--x=1"],
                          "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}]}}).container()  # fmt: skip
-        for argument in ("--guests-at-once=128", "--log-format=text", "--x=1"):
+        for argument in ("--guests-at-once=64", "--log-format=text", "--x=1"):
             self.assertIn(argument, container["args"])
         env = {each["name"]: each.get("value") for each in container["env"]}
         self.assertLessEqual({"RUST_LOG": "debug", "AWS_REGION": "eu-west-1"}.items(), env.items())
