@@ -36,7 +36,7 @@ test-gitops: ## Have Flux's kustomize-controller apply ten commits of a Git repo
 test-image: ## Build the image from the local binary and run it without any rights
 	@scripts/test-image.sh
 
-chaos: ## Kill the operator at its calls and break its networks; CHAOS_STRIDE=1 for every call, SEEDS=200 for more storms, JOBS=6 and SPEED=4 to play them side by side with a fast clock
+chaos: ## Kill the operator at its calls and break its networks; CHAOS_STRIDE=1 for every call, SEEDS=200 for more storms, JOBS=1 to play one after the other
 	@scripts/chaos.sh
 
 soak: ## Make, change and remove N=200 guests on a failing Xen pool, with SEEDS=20 (or 7-9), and compare pool and API server
