@@ -16,13 +16,13 @@ case $CHAOS_SEEDS in
   *-*) first=${CHAOS_SEEDS%-*} last=${CHAOS_SEEDS#*-} parts=() ;;
   *) first=1 last=$CHAOS_SEEDS parts=("0 ${CHAOS_SCENARIOS:-}") ;;
 esac
-if [ $((last - first)) -lt $MANY ] && [ ${#parts[@]} = 1 ] && [ -z "${CHAOS_SCENARIOS:-}" ]; then
-  parts=("${KILLS[@]/#/0 }")
-fi
 jobs=${JOBS:-$(($(nproc) * 3))} speed=${SPEED:-4}
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || die "JOBS is $jobs: write how many processes, 1 or more"
 [[ $speed =~ ^[1-9]$ ]] || die "SPEED is $speed: write how many times as fast, 1 to 9"
 export CHAOS_SPEED=$speed
+if [ $((last - first)) -lt $MANY ] && [ "$jobs" -gt ${#KILLS[@]} ] && [ ${#parts[@]} = 1 ] && [ -z "${CHAOS_SCENARIOS:-}" ]; then
+  parts=("${KILLS[@]/#/0 }")
+fi
 
 "$ROOT/scripts/setup.sh"
 # One scenario, and SPEED, set the operator's clock; it is left alone where the library cannot be had.
@@ -35,7 +35,7 @@ if [ "$jobs" -le 1 ] || [ -n "${CHAOS_REPLAY:-}" ]; then
 fi
 
 # Some processes play what is no storm, the others a part of the storms each.
-jobs=$((jobs > ${#parts[@]} ? jobs - ${#parts[@]} : 1))
+jobs=$((jobs - ${#parts[@]}))
 each=$(((last - first + jobs) / jobs))
 for ((from = first; from <= last; from += each)); do
   to=$((from + each - 1))

@@ -115,7 +115,7 @@ pub fn full(world: &World, name: &str) -> Result<(), String> {
     check::gone(world, name)
 }
 
-/// The account may have no more instances after the first, and then may.
+/// The account may have no more instances, from the second request to launch one on, and then may.
 pub fn quota(world: &World, name: &str) -> Result<(), String> {
     let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Errors><Error><Code>InstanceLimitExceeded</Code>\
                 <Message>Your quota allows for 0 more running instance(s)</Message></Error></Errors>\

@@ -264,8 +264,9 @@ impl Operator {
     }
 
     /// Waits until five seconds pass without a write but the Lease's.
-    pub fn wait_until_quiet(&self) {
-        let writes = || {
+    pub fn wait_until_quiet(&mut self) {
+        let mut writes = || {
+            self.check();
             let counts = self.counts().by_kind;
             counts.iter().filter(|(kind, _)| !kind.contains("leases")).map(|(_, count)| count).sum::<f64>()
         };

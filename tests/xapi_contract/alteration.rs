@@ -164,10 +164,10 @@ async fn a_vm_changes_hands_as_it_is() {
     pool.finish(&provider).await;
 }
 
-/// Wherever giving a VM up is cut off, the next run finds what is left, though no mark is on the VM any more; and whoever
-/// took it over meanwhile keeps it.
+/// Wherever taking a VM over or giving it up is cut off, giving it up finds what is left, though no mark is on the VM; and
+/// whoever took it over meanwhile keeps it.
 #[tokio::test]
-async fn a_release_that_was_cut_off_is_seen_to_its_end() {
+async fn a_change_of_hands_that_was_cut_off_leaves_nothing() {
     let Some(pool) = pool::sim(&[]).await else { return };
     let provider = pool.connect().await;
     let template = pool.rpc.by_uuid("VM", &pool.wish("x").image).await;
@@ -178,25 +178,31 @@ async fn a_release_that_was_cut_off_is_seen_to_its_end() {
         let config = pool.rpc.call("VM.get_other_config", json!([vm])).await;
         config.as_object().unwrap().keys().filter(|key| key.starts_with("innkeeper")).count()
     };
+    let cut_off = async |method: &str, skip: usize| {
+        let fault = json!({ "kind": "error", "code": "INTERNAL_ERROR", "params": ["?"], "count": 1 });
+        let mut fault = fault.as_object().unwrap().clone();
+        fault.extend([("method".to_owned(), json!(method)), ("skip".to_owned(), json!(skip))]);
+        pool.fault(json!(fault)).await;
+    };
     let (first, second) = (pool.wish("first"), pool.wish("second"));
+    for skip in 0..5 {
+        cut_off("VM.add_to_other_config", skip).await;
+        provider.adopt(&first.key, &uuid).await.unwrap_err();
+        assert_eq!(ours().await, skip);
+        provider.release(&first.key).await.unwrap();
+        assert_eq!(ours().await, 0, "{skip}");
+    }
     for skip in 0..6 {
         provider.adopt(&first.key, &uuid).await.unwrap();
-        pool.fault(json!({
-            "method": "VM.remove_from_other_config", "kind": "error", "code": "INTERNAL_ERROR", "params": ["?"],
-            "skip": skip, "count": 1,
-        }))
-        .await;
+        assert_eq!(ours().await, 4);
+        cut_off("VM.remove_from_other_config", skip).await;
         provider.release(&first.key).await.unwrap_err();
         assert!(ours().await > 0, "{skip}");
         provider.release(&first.key).await.unwrap();
         assert_eq!(ours().await, 0, "{skip}");
     }
     provider.adopt(&first.key, &uuid).await.unwrap();
-    pool.fault(json!({
-        "method": "VM.remove_from_other_config", "kind": "error", "code": "INTERNAL_ERROR", "params": ["?"],
-        "skip": 1, "count": 1,
-    }))
-    .await;
+    cut_off("VM.remove_from_other_config", 1).await;
     provider.release(&first.key).await.unwrap_err();
     provider.adopt(&second.key, &uuid).await.unwrap();
     provider.release(&first.key).await.unwrap();

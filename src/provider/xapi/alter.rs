@@ -96,6 +96,8 @@ impl XapiProvider {
 
     pub(super) async fn take_over(&self, key: &Key, uuid: &str) -> Result<ObservedGuest> {
         let _turn = self.turns.take(&key.guest).await;
+        // Nobody else takes it over or gives it up after it was looked at.
+        let _its_turn = self.turns.take(uuid).await;
         let view = self.live().await.during(ADOPT)?;
         let refuse = |message: String| Err(ProviderError::new(ErrorKind::Invalid, ADOPT, message));
         let Some((vm, record)) = view.vms.iter().find(|(_, record)| record.uuid == uuid) else {
@@ -115,31 +117,34 @@ impl XapiProvider {
             Claim::Marked(of, _) | Claim::Begun(of) => return refuse(format!("{uuid} is the VM of {of}")),
             Claim::Foreign => return refuse(format!("{uuid} belongs to another Innkeeper")),
         }
-        let _its_turn = self.turns.take(uuid).await;
-        // Whoever gave it up and was cut off has nothing more to do with it.
-        let released = identity::released_key(uuid);
-        if record.other_config.contains_key(&released) {
-            self.client.set("VM.remove_from_other_config", args![vm, released]).await.during(ADOPT)?;
+        let (changing, note) = (identity::changing_key(uuid), identity::task_mark(&self.owner, key));
+        // Whoever else was cut off between has nothing more to do with it.
+        if record.other_config.get(&changing).is_some_and(|of| *of != note) {
+            self.client.set("VM.remove_from_other_config", args![vm, changing]).await.during(ADOPT)?;
         }
+        // Should this be cut off before the mark is there, giving it up finds the rest.
+        self.client.mark(vm, &changing, &note).await.during(ADOPT)?;
         // The guest's VM is complete from its first moment: nothing of it is for us to make.
         for flag in [identity::started_key(uuid), identity::provisioned_key(uuid), identity::complete_key(uuid)] {
             self.client.mark(vm, &flag, "1").await.during(ADOPT)?;
         }
         let mark = identity::mark(&self.owner, key);
         self.client.mark(vm, &identity::mark_key(uuid), &mark).await.during(ADOPT)?;
+        self.client.set("VM.remove_from_other_config", args![vm, changing]).await.during(ADOPT)?;
         let vm = vm.clone();
         self.observe_anew(view, &vm, key, ADOPT).await
     }
 
     /// Takes our keys off the VM. The mark goes before the others: a VM that is ours and not complete is one that nobody has
-    /// worked in, and may be removed. Before it goes, the VM says who gives it up, so that the next run finds the rest.
+    /// worked in, and may be removed. Before it goes, the VM says who gives it up, so that the next run finds the rest. So does
+    /// it find what taking it over left.
     pub(super) async fn let_loose(&self, key: &Key) -> Result<()> {
         let _turn = self.turns.take(&key.guest).await;
         let view = self.live().await.during(RELEASE)?;
-        let half = |record: &Vm| identity::is_left_half(&self.owner, key, record);
+        let between = |record: &Vm| identity::is_between(&self.owner, key, record);
         let marked = marked(&view, self, key);
         let Some((vm, record)) =
-            marked.or_else(|| view.vms.iter().map(|(vm, record)| (vm, &**record)).find(|(_, r)| half(r)))
+            marked.or_else(|| view.vms.iter().map(|(vm, record)| (vm, &**record)).find(|(_, r)| between(r)))
         else {
             return Ok(());
         };
@@ -152,9 +157,9 @@ impl XapiProvider {
         if marked.is_some() {
             self.unprotect(vm, &mut record.clone()).await?;
             let note = identity::task_mark(&self.owner, key);
-            self.client.mark(vm, &identity::released_key(uuid), &note).await.during(RELEASE)?;
+            self.client.mark(vm, &identity::changing_key(uuid), &note).await.during(RELEASE)?;
             take_off(identity::mark_key(uuid)).await?;
-        } else if !self.client.get(vm).await.during(RELEASE)?.as_ref().is_some_and(half) {
+        } else if !self.client.get(vm).await.during(RELEASE)?.as_ref().is_some_and(between) {
             // It is gone, or another guest has taken it over since.
             return Ok(());
         }
@@ -163,7 +168,7 @@ impl XapiProvider {
             identity::provisioned_key(uuid),
             identity::started_key(uuid),
             identity::making_key(uuid),
-            identity::released_key(uuid),
+            identity::changing_key(uuid),
         ] {
             take_off(flag).await?;
         }

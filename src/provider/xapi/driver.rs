@@ -110,7 +110,8 @@ impl XapiProvider {
         }
     }
 
-    /// The view with what has become of this VM: as of now where the pool is followed, else with the VM and its disks read anew.
+    /// The view with what has become of this VM: as of now where the pool is followed, else with the VM and its disks read
+    /// anew.
     pub(super) async fn refresh(&self, view: &mut View, vm: &Ref<Vm>) -> Result<(), CallError> {
         if let Some(now) = self.client.events.barrier(&self.client).await {
             *view = Arc::unwrap_or_clone(now);

@@ -51,8 +51,8 @@ const PREFIX: &str = "innkeeper";
 const COMPLETE: &str = ":complete";
 /// that it was started,
 const STARTED: &str = ":started";
-/// and that it is being given up.
-const RELEASED: &str = ":released";
+/// and that it changes hands.
+const CHANGING: &str = ":changing-hands";
 
 /// The key of `other_config` under which a VM's own mark stands.
 pub(super) fn mark_key(uuid: &str) -> String {
@@ -74,10 +74,10 @@ pub(super) fn started_key(uuid: &str) -> String {
     format!("{PREFIX}:{uuid}{STARTED}")
 }
 
-/// The key that says which guest ([`task_mark`]) the VM is being given up by: what is left of our keys is found by it when
-/// the mark has gone.
-pub(super) fn released_key(uuid: &str) -> String {
-    format!("{PREFIX}:{uuid}{RELEASED}")
+/// The key that says which guest ([`task_mark`]) takes the VM over or gives it up: while it has no mark, the other keys are
+/// found by it.
+pub(super) fn changing_key(uuid: &str) -> String {
+    format!("{PREFIX}:{uuid}{CHANGING}")
 }
 
 /// The mark of this guest's VM.
@@ -123,7 +123,7 @@ pub(super) fn loose_name(owner: &Owner, key: &Key) -> String {
 /// The key of a task's `other_config` that says for whom it works.
 pub(super) const TASK_KEY: &str = "innkeeper";
 
-/// What marks a task as work for this guest, and a VM as given up by it.
+/// What marks a task as work for this guest, and a VM that comes to it or goes from it.
 pub(super) fn task_mark(owner: &Owner, key: &Key) -> String {
     format!("{PREFIX}/{}/{}/{}", owner.0, key.guest, key.incarnation)
 }
@@ -172,9 +172,9 @@ pub(super) fn is_started(vm: &Vm) -> bool {
     own_entry(vm, STARTED).is_some()
 }
 
-/// Whether this guest gave the VM up, and was cut off before all of our keys were gone. Nobody's mark is on it since.
-pub(super) fn is_left_half(owner: &Owner, key: &Key, vm: &Vm) -> bool {
-    own_entry(vm, RELEASED) == Some(task_mark(owner, key).as_str()) && own_entry(vm, "").is_none()
+/// Whether this guest was cut off while it took the VM over or gave it up: keys of ours may be on it, and nobody's mark is.
+pub(super) fn is_between(owner: &Owner, key: &Key, vm: &Vm) -> bool {
+    own_entry(vm, CHANGING) == Some(task_mark(owner, key).as_str()) && own_entry(vm, "").is_none()
 }
 
 fn own_mark(vm: &Vm) -> Option<Mark> {
