@@ -1,4 +1,5 @@
-//! What the operator tells over HTTP: `/livez` (no run is stuck), `/readyz` (kinds installed, stores filled) and `/metrics`.
+//! What the operator tells over HTTP: `/livez` (no run is stuck), `/readyz` (kinds installed and as new as the operator, stores
+//! filled) and `/metrics`.
 
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
 
@@ -19,6 +20,8 @@ use crate::runtime::{watch::Filled, watchdog::Watchdog};
 pub struct Health {
     /// What must be there before the operator is ready, and what each is called.
     pub needed: Vec<(&'static str, Filled)>,
+    /// What is wrong with the definitions of the kinds.
+    pub outdated: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Who leads, in words.
     pub leader: Box<dyn Fn() -> String + Send + Sync>,
     /// Who notices runs that do not end.
@@ -46,8 +49,9 @@ impl Health {
             name: (*name).to_owned(),
             failed: filled.get().is_none().then(|| "not yet".to_owned()),
         };
+        let kinds = Check { name: "kinds as new as the operator".to_owned(), failed: (self.outdated)() };
         let leader = Check { name: format!("leader: {}", (self.leader)()), failed: None };
-        self.needed.iter().map(check).chain([leader]).collect()
+        self.needed.iter().map(check).chain([kinds, leader]).collect()
     }
 }
 
@@ -124,7 +128,8 @@ mod tests {
     fn health() -> Health {
         let needed = vec![("kinds", Filled::default()), ("guests", Filled::default())];
         let leader = Box::new(|| "standing by".to_owned());
-        Health { needed, leader, watchdog: Watchdog::default(), metrics: Box::new(String::new) }
+        let outdated = Box::new(|| None);
+        Health { needed, outdated, leader, watchdog: Watchdog::default(), metrics: Box::new(String::new) }
     }
 
     fn verbose() -> RawQuery {
@@ -135,11 +140,16 @@ mod tests {
     fn ready_says_what_is_missing() {
         let health = health();
         health.needed[0].1.set(()).unwrap();
-        let text = "[+] kinds\n[-] guests: not yet\n[+] leader: standing by\n".to_owned();
+        let text =
+            "[+] kinds\n[-] guests: not yet\n[+] kinds as new as the operator\n[+] leader: standing by\n".to_owned();
         assert_eq!(answer(&health.ready(), &RawQuery(None)), (StatusCode::SERVICE_UNAVAILABLE, text));
         health.needed[1].1.set(()).unwrap();
         assert_eq!(answer(&health.ready(), &RawQuery(None)), (StatusCode::OK, "ok\n".to_owned()));
         assert!(answer(&health.ready(), &verbose()).1.contains("[+] guests\n"));
+        let health = Health { outdated: Box::new(|| Some("too old".to_owned())), ..health };
+        let (status, text) = answer(&health.ready(), &RawQuery(None));
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("[-] kinds as new as the operator: too old\n"), "{text}");
     }
 
     #[test]

@@ -15,10 +15,12 @@ use super::{
     spawn_controllers, spawn_watches, stores,
 };
 use crate::{
+    api::crds,
     pool,
     provider::{Observer, Registry},
     runtime::{
         gate,
+        kinds::Kinds,
         lease::{Candidate, Loss, Mandate, identity},
         metrics::{Metrics, World},
         watch::{Filled, all_filled},
@@ -39,16 +41,17 @@ const LOG_OUT: Duration = Duration::from_secs(5);
 pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> Result<(), OperatorError> {
     let listener = serve::listen(options.listen).await?;
     let mandate = if options.election.is_some() { Mandate::none(identity()) } else { Mandate::unlimited(identity()) };
-    let (metrics, watchdog, kinds) = (Arc::<Metrics>::default(), Watchdog::default(), Filled::default());
+    let (metrics, watchdog, installed) = (Arc::<Metrics>::default(), Watchdog::default(), Filled::default());
+    let kinds = Arc::new(Kinds::new(crds()));
     let (stores, writers) = stores();
-    let health = health(&stores, &kinds, &mandate, &metrics, &watchdog);
+    let health = health(&stores, (&installed, &kinds), &mandate, &metrics, &watchdog);
     let mut parts = Parts { serving: JoinSet::new(), watches: JoinSet::new(), controllers: JoinSet::new() };
     parts.serving.spawn(serve::serve(listener, health, shutdown.clone()));
-    let guarded = gate::guarded(client.clone(), mandate.clone(), Arc::clone(&metrics));
+    let guarded = gate::guarded(client.clone(), mandate.clone(), kinds, Arc::clone(&metrics));
     let owner = owner(&guarded, options.cluster_id.clone()).await?;
     check_kinds(&guarded).await?;
     // Nobody else sets it.
-    let _ = kinds.set(());
+    let _ = installed.set(());
 
     let (nudges, queues) = queues();
     let registry = Arc::new(Registry::default());
@@ -189,14 +192,14 @@ async fn wind_up(
 
 fn health(
     stores: &Stores,
-    kinds: &Filled,
+    (installed, kinds): (&Filled, &Arc<Kinds>),
     mandate: &Mandate,
     metrics: &Arc<Metrics>,
     watchdog: &Watchdog,
 ) -> Arc<Health> {
     let [pools, workloads, guests, namespaces] = stores.filled.clone();
     let needed = vec![
-        ("kinds installed", Arc::clone(kinds)),
+        ("kinds installed", Arc::clone(installed)),
         ("pools read", pools),
         ("workloads read", workloads),
         ("guests read", guests),
@@ -213,5 +216,13 @@ fn health(
         Ok(()) => metrics.text(Some(&World { pools: &pools.state(), guests: &guests.state() })),
         Err(_) => metrics.text(None),
     };
-    Arc::new(Health { needed, leader: Box::new(leader), watchdog: watchdog.clone(), metrics: Box::new(text) })
+    let kinds = Arc::clone(kinds);
+    let outdated = move || kinds.outdated().map(|outdated| outdated.to_string());
+    Arc::new(Health {
+        needed,
+        outdated: Box::new(outdated),
+        leader: Box::new(leader),
+        watchdog: watchdog.clone(),
+        metrics: Box::new(text),
+    })
 }

@@ -1,4 +1,5 @@
-//! What every request to the API server goes through: writes need the mandate, and all are measured.
+//! What every request to the API server goes through: writes need the mandate, objects of ours definitions that are not older
+//! than the operator, and all are measured.
 
 use std::{
     task::{Context, Poll},
@@ -12,28 +13,45 @@ use std::sync::Arc;
 use tower_service::Service;
 use tracing::Instrument as _;
 
-use super::{lease::Mandate, metrics::Metrics, trace};
+use super::{kinds::Kinds, lease::Mandate, metrics::Metrics, trace};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A client whose writes are only sent while the mandate lasts.
+/// A client whose writes are only sent while the mandate lasts, and that works with these kinds only while the API server
+/// knows all of their fields.
 #[must_use]
-pub fn guarded(client: Client, mandate: Mandate, metrics: Arc<Metrics>) -> Client {
+pub fn guarded(client: Client, mandate: Mandate, kinds: Arc<Kinds>, metrics: Arc<Metrics>) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Gate { inner: client, mandate: Some(mandate), metrics }, namespace)
+    Client::new(Gate { inner: client, mandate: Some(mandate), kinds, metrics }, namespace)
 }
 
-/// A client that is only measured: for the Lease itself.
+/// A client that is only measured: for the Lease itself, and for the definitions.
 #[must_use]
 pub fn measured(client: Client, metrics: Arc<Metrics>) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Gate { inner: client, mandate: None, metrics }, namespace)
+    Client::new(Gate { inner: client, mandate: None, kinds: Arc::default(), metrics }, namespace)
 }
 
 struct Gate {
     inner: Client,
     mandate: Option<Mandate>,
+    kinds: Arc<Kinds>,
     metrics: Arc<Metrics>,
+}
+
+impl Gate {
+    /// Whether a request may not be sent, and why.
+    fn refusal(&self, request: &Request<Body>) -> Option<BoxError> {
+        if request.method() == Method::GET {
+            return None;
+        }
+        if let Some(Err(not_leading)) = self.mandate.as_ref().map(Mandate::check) {
+            self.metrics.refused();
+            return Some(not_leading.into());
+        }
+        let ours = self.kinds.are_at(request.uri().path());
+        ours.then(|| self.kinds.outdated()).flatten().map(Into::into)
+    }
 }
 
 impl Service<Request<Body>> for Gate {
@@ -46,21 +64,25 @@ impl Service<Request<Body>> for Gate {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if let Some(mandate) = self.mandate.as_ref().filter(|_| request.method() != Method::GET)
-            && let Err(not_leading) = mandate.check()
-        {
-            self.metrics.refused();
-            return futures::future::ready(Err(not_leading.into())).boxed();
+        if let Some(refusal) = self.refusal(&request) {
+            return futures::future::ready(Err(refusal)).boxed();
         }
+        let reads = request.method() == Method::GET;
+        let listed = reads.then(|| self.kinds.listed_at(request.uri().path())).flatten();
         let (verb, resource) = (verb(&request), resource(request.uri().path()));
         let (metrics, began) = (Arc::clone(&self.metrics), Instant::now());
-        let (client, span) = (self.inner.clone(), trace::api_request(verb, &resource));
+        let (client, kinds, span) = (self.inner.clone(), Arc::clone(&self.kinds), trace::api_request(verb, &resource));
         async move {
             let answer = client.send(request).instrument(span.clone()).await;
             let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
             trace::ends(&span, &outcome(code));
             metrics.requested(verb, resource, code, began.elapsed());
-            answer.map_err(Into::into)
+            let answer = answer?;
+            // After the watch was opened: it ends when the definition changes after this look.
+            if let Some(kind) = listed.filter(|_| answer.status().is_success()) {
+                kinds.check(measured(client, metrics), kind).await?;
+            }
+            Ok(answer)
         }
         .boxed()
     }
@@ -144,7 +166,7 @@ mod tests {
             )))
         };
         let (mandate, metrics) = (Mandate::none("me"), Arc::<Metrics>::default());
-        let client = guarded(Client::new(Fake(server), "default"), mandate.clone(), metrics);
+        let client = guarded(Client::new(Fake(server), "default"), mandate.clone(), Arc::default(), metrics);
         let api: Api<Namespace> = Api::all(client);
         let patch = Patch::Merge(serde_json::json!({}));
         api.get("a").await.unwrap();
@@ -157,7 +179,7 @@ mod tests {
                 br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a"}}"#.to_vec(),
             )))
         };
-        let client = guarded(Client::new(Fake(server), "default"), leading, Arc::default());
+        let client = guarded(Client::new(Fake(server), "default"), leading, Arc::default(), Arc::default());
         Api::<Namespace>::all(client).patch("a", &PatchParams::default(), &patch).await.unwrap();
     }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod controller;
 pub mod events;
 pub mod gate;
+pub mod kinds;
 pub mod lease;
 pub mod metrics;
 pub mod pace;

@@ -126,7 +126,8 @@ fn runs(world: &World) -> Vec<Run> {
     runs
 }
 
-fn at_providers(world: &World) -> BTreeSet<String> {
+/// The VMs and instances that there are.
+pub fn at_providers(world: &World) -> BTreeSet<String> {
     let instances = world.truth.instances();
     let instances = instances.iter().filter_map(|instance| instance.instance_id().map(str::to_owned));
     world.truth.xen_vms().into_keys().chain(instances).collect()

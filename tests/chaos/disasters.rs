@@ -8,17 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     changes::{same, vms},
     check, clock,
-    scenario::{create, delete, overflowing, patch},
+    scenario::{being_made, create, delete, overflowing, patch},
     world::{Way, World, until},
 };
-
-fn being_made(world: &World) -> Result<(), String> {
-    let begun = || {
-        world.revive_operator();
-        (!world.truth.left().is_empty()).then_some(())
-    };
-    until("a VM is being made", Duration::from_mins(2), begun)
-}
 
 const GUESTS: &str = "/apis/innkeeper.dev/v1alpha1/guests";
 

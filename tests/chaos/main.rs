@@ -21,6 +21,8 @@ mod check;
 #[cfg(feature = "ec2")]
 mod clock;
 #[cfg(feature = "ec2")]
+mod definitions;
+#[cfg(feature = "ec2")]
 mod disasters;
 #[cfg(feature = "ec2")]
 mod kill;

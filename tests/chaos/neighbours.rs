@@ -53,16 +53,60 @@ pub fn meddle(world: &World, name: &str) -> Result<(), String> {
     if world.truth.xen_vms().remove(&copy).is_none_or(|vm| vm["power_state"] != "Halted") {
         return Err("somebody else's clone was touched".to_owned());
     }
-    for vm in [clone, snapshot] {
-        for drive in xapi("VM.get_VBDs", std::slice::from_ref(&vm)).as_array().into_iter().flatten() {
-            let disk = xapi("VBD.get_VDI", std::slice::from_ref(drive));
-            if disk.as_str().is_some_and(|disk| disk != "OpaqueRef:NULL") {
-                xapi("VDI.destroy", &[disk]);
-            }
-        }
-        xapi("VM.destroy", &[vm]);
-    }
+    [clone, snapshot].iter().for_each(|vm| destroy(world, vm));
     check::at_rest(world, name, 3)?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// Of a VM that is off, with its disks.
+fn destroy(world: &World, vm: &Value) {
+    let xapi = |method: &str, of: &Value| world.truth.xapi(&world.stack, method, std::slice::from_ref(of));
+    for drive in xapi("VM.get_VBDs", vm).as_array().into_iter().flatten() {
+        let disk = xapi("VBD.get_VDI", drive);
+        if disk.as_str().is_some_and(|disk| disk != "OpaqueRef:NULL") {
+            xapi("VDI.destroy", &disk);
+        }
+    }
+    xapi("VM.destroy", vm);
+}
+
+/// Somebody moves one guest's VM to another host, and removes another's while no operator runs.
+pub fn move_and_remove(world: &World, name: &str) -> Result<(), String> {
+    create(world, name, 2, &at_home())?;
+    check::at_rest(world, name, 2)?;
+    let there: Vec<String> = world.truth.xen_vms().into_keys().collect();
+    let [moved, removed] = there.as_slice() else { return Err(format!("two VMs are expected: {there:?}")) };
+    let xapi = |method: &str, parameters: &[Value]| world.truth.xapi(&world.stack, method, parameters);
+    let vm = xapi("VM.get_by_uuid", &[moved.clone().into()]);
+    let from = xapi("VM.get_resident_on", std::slice::from_ref(&vm));
+    let hosts = xapi("host.get_all", &[]);
+    let to = hosts.as_array().into_iter().flatten().find(|host| **host != from).ok_or("no other host")?;
+    xapi("VM.pool_migrate", &[vm, to.clone(), json!({ "live": "true" })]);
+    let host = xapi("host.get_name_label", std::slice::from_ref(to));
+    let follows = || {
+        world.revive_operator();
+        let status = world.guests().into_iter().filter_map(|guest| guest.status);
+        let mut of_it = status.filter(|status| status.provider_id.as_ref() == Some(moved));
+        of_it.any(|status| status.host.as_deref() == host.as_str()).then_some(())
+    };
+    until("the guest says where its VM is now", REST, follows)?;
+
+    world.kill_operator();
+    let vm = xapi("VM.get_by_uuid", &[removed.clone().into()]);
+    xapi("VM.hard_shutdown", std::slice::from_ref(&vm));
+    destroy(world, &vm);
+    world.start_operator();
+    let replaced = || {
+        world.revive_operator();
+        let now = vms(world);
+        (now.len() == 2 && !now.contains(removed)).then_some(())
+    };
+    until("the guest has another VM", REST, replaced)?;
+    check::at_rest(world, name, 2)?;
+    if !vms(world).contains(moved) {
+        return Err(format!("the VM that was only moved, {moved}, is replaced too: {:?}", vms(world)));
+    }
     delete(world, name)?;
     check::gone(world, name)
 }

@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    changes, check, disasters, neighbours,
+    changes, check, definitions, disasters, neighbours,
     world::{World, until},
 };
 
@@ -32,7 +32,7 @@ pub enum Plays {
     Alone { minutes: bool },
 }
 
-pub const ALL: [Scenario; 13] = [
+pub const ALL: [Scenario; 15] = [
     Scenario { name: "overflow", run: create_scale_delete, plays: Plays::Always },
     Scenario { name: "regret", run: delete_during_creation, plays: Plays::WaitsOnXen },
     Scenario { name: "resize", run: changes::resize, plays: Plays::Once },
@@ -40,9 +40,11 @@ pub const ALL: [Scenario; 13] = [
     Scenario { name: "move", run: changes::drain, plays: Plays::Once },
     Scenario { name: "adopt", run: changes::adopt, plays: Plays::Once },
     Scenario { name: "neighbours", run: neighbours::meddle, plays: Plays::Alone { minutes: false } },
+    Scenario { name: "removal", run: neighbours::move_and_remove, plays: Plays::Alone { minutes: true } },
     Scenario { name: "certificate", run: neighbours::certificate, plays: Plays::Alone { minutes: false } },
     Scenario { name: "full", run: neighbours::full, plays: Plays::Alone { minutes: true } },
     Scenario { name: "quota", run: neighbours::quota, plays: Plays::Alone { minutes: true } },
+    Scenario { name: "definitions", run: definitions::downgrade, plays: Plays::Alone { minutes: false } },
     Scenario { name: "restarts", run: disasters::restarts, plays: Plays::Alone { minutes: true } },
     Scenario { name: "clock", run: disasters::clock, plays: Plays::Alone { minutes: true } },
     Scenario { name: "silence", run: neighbours::silence, plays: Plays::Alone { minutes: true } },
@@ -61,13 +63,18 @@ fn create_scale_delete(world: &World, name: &str) -> Result<(), String> {
 /// The user thinks better of it as soon as the first VM is being made.
 fn delete_during_creation(world: &World, name: &str) -> Result<(), String> {
     create(world, name, 3, &overflowing())?;
+    being_made(world)?;
+    delete(world, name)?;
+    check::gone(world, name)
+}
+
+/// Waits until there is something of a first VM.
+pub fn being_made(world: &World) -> Result<(), String> {
     let begun = || {
         world.revive_operator();
         (!world.truth.left().is_empty()).then_some(())
     };
-    until("a VM is being made", Duration::from_mins(2), begun)?;
-    delete(world, name)?;
-    check::gone(world, name)
+    until("a VM is being made", Duration::from_mins(2), begun)
 }
 
 /// Guests of which a Xen pool takes two, and that overflow after a second.

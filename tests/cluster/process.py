@@ -77,3 +77,14 @@ def http(url: str) -> str | None:
             return str(answer.read().decode())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
+
+
+def http_failure(url: str) -> str:
+    """The answer of a GET that the server answers with a failure; nothing where it does not."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return ""
+    except urllib.error.HTTPError as failure:
+        return str(failure.read().decode())
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return ""
