@@ -53,7 +53,9 @@ pub fn meddle(world: &World, name: &str) -> Result<(), String> {
     if world.truth.xen_vms().remove(&copy).is_none_or(|vm| vm["power_state"] != "Halted") {
         return Err("somebody else's clone was touched".to_owned());
     }
-    [clone, snapshot].iter().for_each(|vm| destroy(world, vm));
+    for vm in [clone, snapshot] {
+        destroy(world, &vm);
+    }
     check::at_rest(world, name, 3)?;
     delete(world, name)?;
     check::gone(world, name)
