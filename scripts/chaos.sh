@@ -7,7 +7,7 @@
 # How many storms of each scenario are many: then they are nearly all there is to play.
 MANY=10
 # What is played beside storms, in parts that take about as long.
-KILLS=(overflow,resize regret disks,move,adopt neighbours,removal,certificate,full,quota,definitions,restarts,clock,silence)
+KILLS=(overflow,resize regret disks,move,adopt,removal,definitions neighbours,certificate,full,quota,restarts,clock,silence)
 
 export INNKEEPER_CACHE=$CACHE PATH=$BIN:$PATH
 export CHAOS_STRIDE=${CHAOS_STRIDE:-14} CHAOS_SEEDS=${SEEDS:-3}
