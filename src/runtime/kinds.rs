@@ -3,7 +3,8 @@
 //!
 //! They may be replaced at any time (`helm rollback`, a second chart). The API server ends the watches of a kind whose definition
 //! changes, and so each list and each watch is compared after it was opened and before anything of it is read. While
-//! one of them lacks a field, nothing is read anew and nothing written: the operator waits, as if there was no API server.
+//! one of them lacks a field, nothing is read anew and nothing written, as if there was no API server: what needs no
+//! write before it goes on, by what was last read whole.
 
 use std::{
     collections::BTreeMap,
@@ -135,7 +136,7 @@ impl Kinds {
                 if before.as_ref() != Some(&outdated) {
                     error!(
                         error = chain(&outdated),
-                        "nothing is decided until the definitions are as new as the operator"
+                        "nothing is read anew or written until the definitions are as new as the operator"
                     );
                 }
                 Err(outdated.into())
