@@ -302,6 +302,7 @@ impl Common {
         guest::Context {
             client: self.client.clone(),
             pools: self.stores.pools.clone(),
+            guests: self.stores.guests.clone(),
             registry,
             herald: self.herald("innkeeper-guest"),
             patience: Patience::default(),

@@ -1,8 +1,14 @@
 //! Carries out one step, and writes what has to be known before and after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use kube::{Api, ResourceExt as _, runtime::controller::Action};
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -29,6 +35,8 @@ pub(super) struct Run<'c> {
     pub facts: Facts,
     /// The facts were read from the provider in this run, not remembered.
     pub fresh: bool,
+    /// When the guest was last written in this run, and so was what is held here.
+    pub written: Option<Instant>,
 }
 
 /// How a run goes on.
@@ -43,6 +51,8 @@ pub(super) enum Progress {
 const PATROL: Duration = Duration::from_mins(10);
 /// The longest wait between two looks for a Secret that is missing.
 const SECRETS: Duration = Duration::from_secs(20);
+/// How long what was written is taken for what is there, while the watch says so too.
+const A_MOMENT: Duration = Duration::from_secs(2);
 /// How soon to ask again whether a removal has ended.
 pub(super) const REMOVAL: Duration = Duration::from_secs(1);
 
@@ -120,6 +130,16 @@ impl Run<'_> {
         self.facts.subject.creation.as_ref().is_some_and(|creation| creation.started)
     }
 
+    /// Whether the guest is what this run wrote a moment ago, on the condition that nothing had changed, and the watch has
+    /// brought that and nothing newer: no later than an answer of the API server might be, and without asking it.
+    pub(super) fn is_as_written(&self) -> bool {
+        let seen = self.context.guests.get(&ObjectRef::from_obj(&*self.guest));
+        self.written.is_some_and(|at| at.elapsed() < A_MOMENT)
+            && seen.is_some_and(|seen| {
+                (seen.uid(), seen.resource_version()) == (self.guest.uid(), self.guest.resource_version())
+            })
+    }
+
     /// Whether the guest is still the one that was decided on.
     pub(super) async fn is_current(&self) -> Result<bool, ApiError> {
         let name = self.guest.name_any();
@@ -193,7 +213,9 @@ impl Run<'_> {
         }
         let whole = own.onto(&old);
         let whole = reasons.clone().map_or(whole.clone(), |reasons| reasons.onto(&whole));
+        let before = Instant::now();
         let written = apply::status(&self.api(), &*self.guest, manager::GUEST, &whole).await?;
+        self.written = Some(before);
         if reasons.is_some() {
             self.context.handover.written(&self.guest);
         }

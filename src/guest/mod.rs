@@ -55,7 +55,9 @@ pub struct Context {
     pub client: Client,
     /// The pools as last seen.
     pub pools: Store<CloudPool>,
-    /// The connections to them.
+    /// The guests as last seen.
+    pub guests: Store<Guest>,
+    /// The connections to the pools.
     pub registry: Arc<Registry>,
     /// Who writes Events.
     pub herald: Herald,
@@ -89,7 +91,7 @@ pub async fn reconcile(guest: Arc<Guest>, context: Arc<Context>) -> Result<Actio
 
 async fn steps(guest: Arc<Guest>, context: &Context) -> Result<Action, ApiError> {
     let facts = gather::gather(context, &guest, Freshness::Cached).await;
-    let mut run = Run { context, guest, facts, fresh: false };
+    let mut run = Run { context, guest, facts, fresh: false, written: None };
     for _ in 0..STEPS {
         let mut verdict = decide::decide(&run.facts);
         if verdict.step.needs_fresh_sight() && !run.fresh {

@@ -70,7 +70,7 @@ impl Run<'_> {
         let untouched = !self.has_run();
         if !status::start_is_noted_there(&self.facts) {
             self.write(status::before_start(&self.facts, &verdict.say, self.generation())).await?;
-        } else if !self.is_current().await? {
+        } else if !self.is_as_written() && !self.is_current().await? {
             return Ok(Progress::Rest(Action::requeue(CHANGED)));
         }
         let answer = match self.provider() {

@@ -32,6 +32,31 @@ where
     .await
 }
 
+/// A version that no object has: etcd's first revision is used up before the API server keeps anything.
+const NEVER: &str = "1";
+
+/// Makes an object as `manager` where none of its name is there; one that is there is left as it is.
+///
+/// An apply with a version is refused where an object of another version is there, and makes the object where none is
+/// (kubernetes/kubernetes issue 106745). So nobody can come between a look for it and its making, and its fields are owned as
+/// later applies expect, which those of a POST are not.
+pub async fn absent<K>(api: &Api<K>, name: &str, manager: &str, mut object: Value) -> Result<(), ApiError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    object["metadata"]["resourceVersion"] = json!(NEVER);
+    match self::object::<K>(api, name, manager, &object).await {
+        Err(error) if error.is_conflict() => {}
+        other => return other.map(drop),
+    }
+    if call(format!("look for {} {name}", K::kind(&())), api.get_opt(name)).await?.is_some() {
+        return Ok(());
+    }
+    // It was removed just now, or this API server takes no version for what is not there.
+    object["metadata"]["resourceVersion"] = Value::Null;
+    self::object::<K>(api, name, manager, &object).await.map(drop)
+}
+
 /// Applies an object as `manager`; makes it where it is not there.
 pub async fn object<K>(api: &Api<K>, name: &str, manager: &str, object: &Value) -> Result<K, ApiError>
 where

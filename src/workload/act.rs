@@ -58,12 +58,8 @@ pub(super) async fn carry_out(
 /// and is left for the next run: an apply would put our owner reference onto it.
 async fn make(api: &Api<Guest>, workload: &VirtualWorkload, ordinal: u32) -> Result<(), ApiError> {
     let name = format!("{}-{ordinal}", workload.name_any());
-    if call(format!("look for Guest {name}"), api.get_opt(&name)).await?.is_some() {
-        return Ok(());
-    }
-    apply::object(api, &name, manager::WORKLOAD, &manifest(workload, &name, &decide::wished(workload, ordinal), None))
-        .await
-        .map(drop)
+    let wished = manifest(workload, &name, &decide::wished(workload, ordinal), None);
+    apply::absent(api, &name, manager::WORKLOAD, wished).await
 }
 
 /// Changes a guest, on the condition that it is still the one that was decided on: one that was let go by its workload

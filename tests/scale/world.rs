@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use innkeeper::api::Guest;
+use innkeeper::api::{Guest, VirtualWorkload};
 use kube::{
     Api, Client, Config,
-    api::ListParams,
+    api::{ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::stack::{self, Process, fetch, until};
@@ -136,16 +136,21 @@ impl World {
         self.kubectl(&["wait", "cloudpools", "--all", "--for=condition=Ready", "--timeout=120s"]);
     }
 
+    /// Applies them as `kubectl apply --server-side` does, without the time that a kubectl takes to start.
     pub fn apply_workloads(&self, guests: usize, together: usize) {
-        let workload = |index: usize| {
-            let replicas = together.min(guests - index * together);
-            format!(
-                "apiVersion: innkeeper.dev/v1alpha1\nkind: VirtualWorkload\nmetadata: {{ name: scale-{index}, namespace: default }}\n\
-                 spec:\n  replicas: {replicas}\n  template:\n    image: {{ name: debian-12 }}\n    \
-                 size: {{ vcpus: 1, memory: 1Gi }}\n"
-            )
-        };
-        self.apply(&(0..guests.div_ceil(together)).map(workload).collect::<Vec<_>>());
+        let api: Api<VirtualWorkload> = Api::namespaced(self.client.clone(), "default");
+        let params = PatchParams::apply("kubectl");
+        for index in 0..guests.div_ceil(together) {
+            let name = format!("scale-{index}");
+            let workload = json!({
+                "apiVersion": "innkeeper.dev/v1alpha1", "kind": "VirtualWorkload", "metadata": { "name": name },
+                "spec": {
+                    "replicas": together.min(guests - index * together),
+                    "template": { "image": { "name": "debian-12" }, "size": { "vcpus": 1, "memory": "1Gi" } },
+                },
+            });
+            self.block_on(api.patch(&name, &params, &Patch::Apply(workload))).unwrap();
+        }
     }
 
     pub fn operator(&self) -> Operator {

@@ -57,7 +57,7 @@ impl XapiProvider {
         let options = serde_json::json!({ "live": "true" });
         let begun = self.client.begin("VM.pool_migrate", args![vm, target, options], Nature::Repeatable).await;
         let task = begun.during(MIGRATE)?;
-        match self.client.follow(&task, Instant::now() + self.client.timing.patience).await.during(MIGRATE)? {
+        match self.client.follow_begun(&task, Instant::now() + self.client.timing.patience).await.during(MIGRATE)? {
             // A large memory takes its time. It is neither broken off nor waited for: from now on the pool itself shows
             // that it is under way, and where the VM is in the end.
             Progress::Pending => {

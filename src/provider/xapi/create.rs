@@ -26,6 +26,7 @@ use crate::provider::{ErrorKind, GuestWish, Key, ObservedGuest, ProviderError, R
 
 /// How soon to look again at what another operation is busy with.
 pub(super) const BUSY_AGAIN: Duration = Duration::from_secs(2);
+const FINISH: &str = "finish the VM";
 
 /// The one network with this uuid or name.
 fn network(all: &HashMap<Ref<Network>, Network>, wished: &crate::provider::Network) -> Result<Ref<Network>> {
@@ -117,7 +118,7 @@ impl XapiProvider {
         if let Err(error) = self.client.set("task.add_to_other_config", args![task, identity::TASK_KEY, mark]).await {
             tracing::debug!(guest = %key, %error, "the task of a copy is not marked");
         }
-        match self.client.follow(&task, Instant::now() + self.client.timing.patience).await.during(act)? {
+        match self.client.follow_begun(&task, Instant::now() + self.client.timing.patience).await.during(act)? {
             Progress::Pending => Err(under_way()),
             ended => {
                 self.flights.end(key);
@@ -143,7 +144,8 @@ impl XapiProvider {
     }
 
     async fn finish(&self, vm: &Ref<Vm>, view: &View, wish: &GuestWish) -> Result<()> {
-        let record = self.unfinished(vm, &wish.key).await?;
+        // The view is as of now.
+        let record = self.own_unfinished(view.vms.get(vm).map(|record| (**record).clone()), &wish.key)?;
         let uuid = record.uuid.clone();
         let mark = identity::mark(&self.owner, &wish.key);
         self.client.mark(vm, &identity::mark_key(&uuid), &mark).await.during("mark the VM")?;
@@ -165,10 +167,14 @@ impl XapiProvider {
         self.client.mark(vm, &identity::complete_key(&uuid), "1").await.during("mark the VM as complete")
     }
 
-    /// The VM's record, as long as nothing but we has done anything to it.
+    /// The VM's record as of now, as long as nothing but we has done anything to it.
     async fn unfinished(&self, vm: &Ref<Vm>, key: &Key) -> Result<Vm> {
-        let act = "finish the VM";
-        let Some(record) = self.client.get(vm).await.during(act)? else {
+        self.own_unfinished(self.client.get(vm).await.during(FINISH)?, key)
+    }
+
+    fn own_unfinished(&self, record: Option<Vm>, key: &Key) -> Result<Vm> {
+        let act = FINISH;
+        let Some(record) = record else {
             return Err(ProviderError::new(ErrorKind::Unavailable, act, "it disappeared while it was being made"));
         };
         if !record.current_operations.is_empty() {

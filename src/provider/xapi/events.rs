@@ -5,7 +5,7 @@
 //! from further back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use super::{
     cache::{Batch, CLASSES, Effect, changes},
     call_error::CallError,
     client::{Client, args},
+    reads::Reads,
     records::{Pool, Task},
     session::Link,
     value::Ref,
@@ -34,6 +35,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const BARRIER: Duration = Duration::from_secs(3);
 /// How much longer than the wait itself an answer may take.
 const SLACK: Duration = Duration::from_secs(10);
+/// So many ended tasks that nobody waits for are remembered, others' among them; each is needed for some milliseconds.
+const REMEMBERED: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -52,13 +55,54 @@ struct Followed {
     token: String,
 }
 
+/// A place in the stream of one session.
+struct Mark {
+    epoch: u64,
+    token: String,
+}
+
 /// What the follower tells and is told.
 pub(super) struct Events {
     state: watch::Sender<State>,
     changes: broadcast::Sender<Change>,
-    tasks: Mutex<HashMap<Ref<Task>, watch::Sender<Option<Task>>>>,
+    tasks: Mutex<Tasks>,
+    marks: Reads<Mark>,
     wanted: Notify,
     pub(super) stop: CancellationToken,
+}
+
+/// Tasks that are waited for, and the latest that ended when nobody waited for them: the event may come before the answer to
+/// the call that began the task.
+#[derive(Default)]
+struct Tasks {
+    awaited: HashMap<Ref<Task>, watch::Sender<Option<Task>>>,
+    /// `None` of one that is gone.
+    ended: VecDeque<(Ref<Task>, Option<Task>)>,
+}
+
+impl Tasks {
+    fn subscribe(&mut self, task: &Ref<Task>) -> watch::Receiver<Option<Task>> {
+        let mut news = self.awaited.entry(task.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        if let Some(index) = self.ended.iter().rposition(|(ended, _)| ended == task)
+            && let Some((_, record)) = self.ended.remove(index)
+            && let Some(awaited) = self.awaited.get(task)
+        {
+            awaited.send_replace(record);
+            news.mark_changed();
+        }
+        news
+    }
+
+    fn tell(&mut self, task: Ref<Task>, record: Option<Task>) {
+        if let Some(awaited) = self.awaited.get(&task) {
+            awaited.send_replace(record);
+        } else if record.as_ref().is_none_or(Task::has_ended) {
+            if self.ended.len() == REMEMBERED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((task, record));
+        }
+    }
 }
 
 impl Events {
@@ -67,6 +111,7 @@ impl Events {
             state: watch::Sender::new(State::default()),
             changes: broadcast::Sender::new(1024),
             tasks: Mutex::default(),
+            marks: Reads::new(),
             wanted: Notify::new(),
             stop: CancellationToken::new(),
         })
@@ -83,14 +128,20 @@ impl Events {
 
     /// The pool with everything in it that had happened when this was asked; `None` where the stream does not get there.
     /// The mark is set in the very session that is followed: one set at another coordinator would compare as passed.
+    /// Those who ask at one time share a mark.
     pub(super) async fn barrier(&self, client: &Client) -> Option<Arc<View>> {
         let Followed { link, view, .. } = self.followed()?;
         let pool = view.pool()?.0;
-        let mark: String = client.call_on(&link, "event.inject", args!["pool", pool], BARRIER).await.ok()?;
+        let set = async || {
+            let token = client.call_on(&link, "event.inject", args!["pool", pool], BARRIER).await?;
+            Ok(Mark { epoch: link.epoch, token })
+        };
+        let mark = self.marks.read(set).await.ok()?;
         let mut state = self.state.subscribe();
         self.wanted.notify_one();
-        let same = |followed: &Followed| followed.link.epoch == link.epoch;
-        let ended = state.wait_for(|state| state.followed.as_ref().is_none_or(|f| !same(f) || f.token > mark));
+        let same = |followed: &Followed| followed.link.epoch == mark.epoch;
+        let passed = |followed: &Followed| !same(followed) || followed.token > mark.token;
+        let ended = state.wait_for(|state| state.followed.as_ref().is_none_or(passed));
         let reached = timeout(BARRIER, ended).await.ok()?.ok()?.followed.clone();
         reached.filter(same).map(|followed| followed.view)
     }
@@ -108,13 +159,13 @@ impl Events {
         told.take_until(self.stop.clone().cancelled_owned()).boxed()
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<Ref<Task>, watch::Sender<Option<Task>>>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// News of a task. Hold the answer while it is waited for.
     pub(super) fn watch_task(self: &Arc<Self>, task: &Ref<Task>) -> TaskNews {
-        let news = self.tasks().entry(task.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let news = self.tasks().subscribe(task);
         TaskNews { task: task.clone(), news, events: Arc::clone(self) }
     }
 
@@ -156,7 +207,7 @@ impl TaskNews {
 
 impl Drop for TaskNews {
     fn drop(&mut self) {
-        self.events.tasks().remove(&self.task);
+        self.events.tasks().awaited.remove(&self.task);
     }
 }
 
@@ -253,13 +304,64 @@ impl Following<'_> {
         for change in changes(&effects, view, self.owner) {
             self.events.tell(change);
         }
-        let tasks = self.events.tasks();
+        let mut tasks = self.events.tasks();
         for effect in effects {
-            if let Effect::Task(task, record) = effect
-                && let Some(waiting) = tasks.get(&task)
-            {
-                waiting.send_replace(record);
+            if let Effect::Task(task, record) = effect {
+                tasks.tell(task, record);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::xapi::records::tests::recorded;
+
+    fn record(status: &str) -> Task {
+        let any = recorded::<Task>().into_values().next().unwrap();
+        Task { status: status.to_owned(), ..any }
+    }
+
+    fn task(number: usize) -> Ref<Task> {
+        Ref::new(format!("OpaqueRef:{number}"))
+    }
+
+    /// Whether a subscriber finds news at once, and which.
+    fn found(tasks: &mut Tasks, number: usize) -> (bool, Option<Task>) {
+        let mut news = tasks.subscribe(&task(number));
+        (news.has_changed().unwrap(), news.borrow_and_update().clone())
+    }
+
+    #[test]
+    fn an_end_that_comes_before_it_is_waited_for_is_found() {
+        let mut tasks = Tasks::default();
+        tasks.tell(task(1), Some(record("pending")));
+        assert_eq!(found(&mut tasks, 1), (false, None), "it has not ended");
+        tasks.tell(task(2), Some(record("pending")));
+        tasks.tell(task(2), Some(record("success")));
+        assert_eq!(found(&mut tasks, 2), (true, Some(record("success"))));
+        tasks.tell(task(3), None);
+        assert_eq!(found(&mut tasks, 3), (true, None), "it is gone, which has to be asked about");
+        assert!(tasks.ended.is_empty());
+    }
+
+    #[test]
+    fn an_end_is_told_to_who_waits_and_is_not_remembered() {
+        let mut tasks = Tasks::default();
+        let mut news = tasks.subscribe(&task(1));
+        assert!(!news.has_changed().unwrap());
+        tasks.tell(task(1), Some(record("failure")));
+        assert_eq!(*news.borrow_and_update(), Some(record("failure")));
+        assert!(tasks.ended.is_empty());
+    }
+
+    #[test]
+    fn so_many_ends_are_remembered_and_the_latest_of_them() {
+        let mut tasks = Tasks::default();
+        (0..=REMEMBERED).for_each(|number| tasks.tell(task(number), Some(record("success"))));
+        assert_eq!(tasks.ended.len(), REMEMBERED);
+        assert_eq!(found(&mut tasks, 0), (false, None));
+        assert!(found(&mut tasks, 1).0 && found(&mut tasks, REMEMBERED).0);
     }
 }

@@ -46,7 +46,7 @@ impl Client {
         let until = Instant::now() + limit;
         let task = self.begin(method, params, nature).await?;
         begun(&task);
-        let ended = match self.follow(&task, until).await {
+        let ended = match self.follow_begun(&task, until).await {
             Ok(Progress::Pending) => self.cancel(method, &task).await,
             other => other.and_then(outcome),
         };
@@ -68,13 +68,25 @@ impl Client {
 
     /// Waits for the task's end; [`Progress::Pending`] where it has not ended by then.
     pub(super) async fn follow(&self, task: &Ref<Task>, until: Instant) -> Result<Progress, CallError> {
+        self.await_end(task, until, false).await
+    }
+
+    /// The same for a task that was begun just now: where events arrive they have told its end, or will.
+    pub(super) async fn follow_begun(&self, task: &Ref<Task>, until: Instant) -> Result<Progress, CallError> {
+        self.await_end(task, until, true).await
+    }
+
+    async fn await_end(&self, task: &Ref<Task>, until: Instant, is_new: bool) -> Result<Progress, CallError> {
         let mut news = self.events.watch_task(task);
+        let mut is_told = is_new && news.are_flowing();
         let mut wait = FIRST_WAIT;
         loop {
-            match self.progress(task).await? {
-                Progress::Pending if Instant::now() >= until => return Ok(Progress::Pending),
-                Progress::Pending => {}
-                ended => return Ok(ended),
+            if !std::mem::take(&mut is_told) {
+                match self.progress(task).await? {
+                    Progress::Pending if Instant::now() >= until => return Ok(Progress::Pending),
+                    Progress::Pending => {}
+                    ended => return Ok(ended),
+                }
             }
             let patience = if news.are_flowing() { FOLLOWED_WAIT } else { wait };
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -133,6 +145,14 @@ pub(super) fn outcome(ended: Progress) -> Result<String, CallError> {
     }
 }
 
+impl Task {
+    /// Whether it has come to its end.
+    pub(super) fn has_ended(&self) -> bool {
+        let ends = ["success", "failure", "cancelled"];
+        ends.iter().any(|end| self.status.eq_ignore_ascii_case(end))
+    }
+}
+
 /// What a task's record says.
 pub(super) fn progress(task: Task) -> Progress {
     match task.status.to_ascii_lowercase().as_str() {
@@ -171,6 +191,12 @@ mod tests {
     fn tasks_end_in_three_ways() {
         assert_eq!(progress(task("pending", "", &[])), Progress::Pending);
         assert_eq!(progress(task("cancelling", "", &[])), Progress::Pending);
+        for (status, ended) in
+            [("pending", false), ("cancelling", false), ("Success", true), ("failure", true), ("cancelled", true)]
+        {
+            let task = task(status, "", &[]);
+            assert_eq!((task.has_ended(), progress(task) != Progress::Pending), (ended, ended), "{status}");
+        }
         assert_eq!(
             progress(task("success", "<value>OpaqueRef:1</value>", &[])),
             Progress::Succeeded("OpaqueRef:1".into())
