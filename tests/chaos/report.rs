@@ -55,6 +55,16 @@ impl Storms {
     }
 }
 
+/// The scenarios that `CHAOS_SCENARIOS` names, or all.
+fn meant(only: &str) -> Vec<&'static Scenario> {
+    let all: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    for name in only.split(',').filter(|name| !name.is_empty()) {
+        assert!(all.contains(&name), "CHAOS_SCENARIOS names {name:?}: there are {}", all.join(", "));
+    }
+    let is_meant = |scenario: &&Scenario| only.is_empty() || only.split(',').any(|name| name == scenario.name);
+    scenario::ALL.iter().filter(is_meant).collect()
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: write a whole number")))
@@ -73,26 +83,26 @@ pub fn run() -> ExitCode {
     let program =
         std::env::var_os("CHAOS_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_innkeeper").into(), PathBuf::from);
     let pace = number("CHAOS_SPEED").map_or(1, |pace| u32::try_from(pace).expect("CHAOS_SPEED is small"));
+    let scenarios = meant(&std::env::var("CHAOS_SCENARIOS").unwrap_or_default());
     let world = World::start(program.clone());
     let mut player = Player { world, program, pace, runs: 0, tally: Tally::default(), began: Instant::now() };
     match std::env::var("CHAOS_REPLAY") {
         Ok(replay) if !replay.is_empty() => player.replay(&replay),
-        _ => player.play_all(),
+        _ => player.play_all(&scenarios),
     }
     player.print()
 }
 
 impl Player {
-    fn play_all(&mut self) {
+    fn play_all(&mut self, scenarios: &[&Scenario]) {
         let stride = number("CHAOS_STRIDE");
         let storms = Storms::read(std::env::var("CHAOS_SEEDS").ok().filter(|text| !text.is_empty()).as_deref());
-        let only = std::env::var("CHAOS_SCENARIOS").unwrap_or_default();
-        let is_meant = |scenario: &&Scenario| only.is_empty() || only.split(',').any(|name| name == scenario.name);
-        for scenario in scenario::ALL.iter().filter(is_meant) {
+        let are_chosen = scenarios.len() < scenario::ALL.len();
+        for scenario in scenarios {
             match (scenario.plays, stride) {
                 (Plays::Alone { .. }, _) if storms.alone => {}
                 _ if storms.alone => storms.seeds.clone().for_each(|seed| self.storm(scenario, seed)),
-                (Plays::Alone { minutes: true }, None) if only.is_empty() => {}
+                (Plays::Alone { minutes: true }, None) if !are_chosen => {}
                 (Plays::Alone { .. }, _) => self.alone(scenario),
                 (Plays::Once, None) => {
                     // A way and a side that follow from the name, and a call that every scenario comes to.

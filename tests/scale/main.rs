@@ -98,7 +98,7 @@ fn play(guests: usize, rest: Option<Duration>) -> Round {
     operator.wait_until_quiet();
     let writes = operator.counts().since(&before);
     world.check(guests);
-    for (what, count) in &writes.by_kind {
+    for (what, count) in writes.by_kind.iter().chain(&writes.reads) {
         eprintln!("scale: {:>9.0}  {:>5.2} a guest  {what}", count, count / guests as f64);
     }
     let rest = rest.map(|span| watch_at_rest(&operator, span));
