@@ -58,10 +58,11 @@ impl Storms {
 /// The scenarios that `CHAOS_SCENARIOS` names, or all.
 fn meant(only: &str) -> Vec<&'static Scenario> {
     let all: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
-    for name in only.split(',').filter(|name| !name.is_empty()) {
-        assert!(all.contains(&name), "CHAOS_SCENARIOS names {name:?}: there are {}", all.join(", "));
+    let names: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        assert!(all.contains(name), "CHAOS_SCENARIOS names {name:?}: there are {}", all.join(", "));
     }
-    let is_meant = |scenario: &&Scenario| only.is_empty() || only.split(',').any(|name| name == scenario.name);
+    let is_meant = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
     scenario::ALL.iter().filter(is_meant).collect()
 }
 
