@@ -134,10 +134,7 @@ impl Run<'_> {
     /// brought that and nothing newer: no later than an answer of the API server might be, and without asking it.
     pub(super) fn is_as_written(&self) -> bool {
         let seen = self.context.guests.get(&ObjectRef::from_obj(&*self.guest));
-        self.written.is_some_and(|at| at.elapsed() < A_MOMENT)
-            && seen.is_some_and(|seen| {
-                (seen.uid(), seen.resource_version()) == (self.guest.uid(), self.guest.resource_version())
-            })
+        is_as_written(self.written.map(|at| at.elapsed()), &self.guest, seen.as_deref())
     }
 
     /// Whether the guest is still the one that was decided on.
@@ -230,5 +227,41 @@ impl Run<'_> {
 
     fn api(&self) -> Api<Guest> {
         Api::namespaced(self.context.client.clone(), &self.guest.namespace().unwrap_or_default())
+    }
+}
+
+/// The same of a guest that is `held`, was written so long `ago` if at all, and is seen like that on the watch.
+fn is_as_written(ago: Option<Duration>, held: &Guest, seen: Option<&Guest>) -> bool {
+    ago.is_some_and(|ago| ago < A_MOMENT)
+        && seen.is_some_and(|seen| (seen.uid(), seen.resource_version()) == (held.uid(), held.resource_version()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::testing;
+
+    fn guest(uid: &str, version: &str) -> Guest {
+        let mut guest = testing::guest();
+        guest.metadata.uid = Some(uid.to_owned());
+        guest.metadata.resource_version = Some(version.to_owned());
+        guest
+    }
+
+    #[test]
+    fn a_guest_is_as_written_for_a_moment_while_the_watch_shows_that_very_version() {
+        let (held, now) = (guest("a", "7"), Some(Duration::ZERO));
+        assert!(is_as_written(now, &held, Some(&held)));
+        assert!(is_as_written(Some(A_MOMENT.saturating_sub(Duration::from_millis(1))), &held, Some(&held)));
+        for (why, ago, seen) in [
+            ("not written in this run", None, Some(held.clone())),
+            ("the moment is over", Some(A_MOMENT), Some(held.clone())),
+            ("not seen yet, or no more", now, None),
+            ("the watch lags", now, Some(guest("a", "6"))),
+            ("somebody wrote since", now, Some(guest("a", "8"))),
+            ("another of that name", now, Some(guest("b", "7"))),
+        ] {
+            assert!(!is_as_written(ago, &held, seen.as_ref()), "{why}");
+        }
     }
 }

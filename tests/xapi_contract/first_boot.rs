@@ -6,7 +6,7 @@ use std::{
 };
 
 use innkeeper::provider::{FirstBoot, GuestWish, Provider};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     disks::{drives, told},
@@ -96,7 +96,10 @@ async fn a_half_written_disk_is_written_anew() {
     let wish = GuestWish { first_boot: first_boot("late"), ..pool.wish("torn") };
     let sending = async {
         until("the transfer goes on", async || (pool.calls("PUT /import_raw_vdi").await >= 5).then_some(())).await;
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let is_half =
+            |task: &Value| task["status"] == "pending" && task["progress"].as_f64().is_some_and(|part| part > 0.0);
+        until("a part of the data arrived", async || pool.rpc.all("task").await.values().any(is_half).then_some(()))
+            .await;
     };
     tokio::select! {
         made = provider.create(&wish) => panic!("the transfer takes longer: {made:?}"),
