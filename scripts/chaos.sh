@@ -53,6 +53,11 @@ for part in "${parts[@]}"; do
     echo "ended: $code"
   } >"$logs/$part" 2>&1 &
 done
+# Adds up the numbers of {"one": 1, "two": 2} by their names.
+sums() {
+  tr -d '{}"' | tr ',' '\n' | awk -F': ' 'NF == 2 {sub(/^ +/, "", $1); sum[$1] += $2} END {for (name in sum) print name ": " sum[name]}' |
+    sort | paste -sd, | sed 's/,/, /g'
+}
 played() { cat "$logs"/* | grep -c "^chaos: .*: \(ok\|VIOLATION\)" || true; }
 while [ -n "$(jobs -pr)" ]; do
   sleep 20
@@ -65,6 +70,12 @@ for part in "${parts[@]}"; do
   echo "seeds $part: $(grep "^scenarios: " "$logs/$part"), $(grep "^runs: " "$logs/$part")"
   grep "^faults by kind: " "$logs/$part" || true
 done
+echo "in all: runs: $(played), storms: $(
+  sed -n 's/^scenarios: .*storms: //p' "$logs"/* | awk '{sum += $1} END {print sum + 0}'
+), kill points: $(
+  sed -n 's/^scenarios: .*kill points: \({.*}\).*/\1/p' "$logs"/* | sums
+)"
+echo "in all: faults by kind: $(sed -n 's/^faults by kind: //p' "$logs"/* | sums)"
 violations=$(awk '/^violations: /{sum += $2} END {print sum + 0}' "$logs"/*)
 # A process that ended without its sum has not shown anything.
 [ "$(cat "$logs"/* | grep -c "^violations: ")" = "${#parts[@]}" ] || die "a part ended early: see $logs"
