@@ -24,4 +24,5 @@ mod stack;
 mod traces;
 #[allow(dead_code, reason = "shared with the chaos tests, which need more of it")]
 mod truth;
+mod turns;
 mod writes;
