@@ -13,7 +13,6 @@ use super::{
     flights::{self, Flight},
     policy::policy,
     pools::{self, Namespaces, named_hosts},
-    turns,
 };
 use crate::{
     api::{
@@ -94,6 +93,21 @@ pub fn first_look(pools: &[Arc<CloudPool>], now: Timestamp) -> Option<Timestamp>
     (until > now).then_some(until)
 }
 
+/// Guests of a workload that wait for a place count as made together, so that they go in the order of their numbers: in which
+/// second each was made is chance.
+fn in_order(states: &mut [plan::GuestState]) {
+    let mut first: HashMap<(String, String), Timestamp> = HashMap::new();
+    for state in states.iter().filter(|state| state.bound.is_none()) {
+        let made = first.entry((state.namespace.clone(), state.workload.clone())).or_insert(state.created_at);
+        *made = state.created_at.min(*made);
+    }
+    for state in states.iter_mut().filter(|state| state.bound.is_none()) {
+        if let Some(made) = first.get(&(state.namespace.clone(), state.workload.clone())) {
+            state.created_at = *made;
+        }
+    }
+}
+
 /// Draws the picture. `None`: there is nothing to decide.
 #[must_use]
 pub fn picture<'g>(
@@ -127,7 +141,7 @@ pub fn picture<'g>(
             guest_state(guest, policy, assumed, &hosts, now)
         })
         .collect();
-    turns::count_as_made_together(&mut states);
+    in_order(&mut states);
     for at in 0..guests.len() {
         let relocation = flights::last(&guests[at], &assumed.relocations);
         let (Some(relocation), Some(bound)) = (relocation, states[at].bound.clone()) else { continue };

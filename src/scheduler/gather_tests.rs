@@ -9,6 +9,7 @@ use super::{
 };
 use crate::api::pool_status::HostStatus;
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rust_decimal::Decimal;
 
 fn bound(host: Option<&str>, incarnation: u32) -> Value {
@@ -76,6 +77,22 @@ fn what_was_bound_counts_until_the_watch_brings_it() {
     renewed.status = Some(serde_json::from_value(json!({ "incarnation": 2 })).unwrap());
     let mut assumed = assumed_bindings(&[("web-0", 2)]);
     assert_eq!(state(&Arc::new(renewed), &pools, &mut assumed).bound.unwrap().host.as_deref(), Some("xen2"));
+}
+
+#[test]
+fn guests_of_a_workload_that_wait_count_as_made_together() {
+    let made = |name: &str, second: i64| {
+        let mut guest = (*guest(name, &json!({}))).clone();
+        guest.metadata.creation_timestamp = Some(Time(now() - SignedDuration::from_secs(second)));
+        Arc::new(guest)
+    };
+    let mut bound_already = (*guest("web-9", &bound(Some("a"), 1))).clone();
+    bound_already.metadata.creation_timestamp = Some(Time(now() - SignedDuration::from_secs(90)));
+    let guests = [made("web-3", 1), made("web-4", 2), Arc::new(bound_already)];
+    let picture =
+        picture(&guests, &[pool("xen", &json!({}))], &Namespaces::new(), &mut Assumed::default(), now()).unwrap();
+    let at = |guest: usize| now().duration_since(picture.world.guests[guest].created_at).as_secs();
+    assert_eq!([at(0), at(1), at(2)], [2, 2, 90]);
 }
 
 #[test]

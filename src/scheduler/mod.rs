@@ -18,7 +18,6 @@ pub mod retype;
 pub mod status;
 #[cfg(test)]
 mod testing;
-pub mod turns;
 
 use std::{
     collections::HashMap,
@@ -157,10 +156,9 @@ impl Scheduler {
         if let Some(wait_until) = gather::first_look(&pools, now) {
             return Ok(Some(wait_until));
         }
-        let (guests, turn_at) = turns::due(guests, &state.assumed, now);
         let namespaces = self.namespaces();
         let picture = gather::picture(&guests, &pools, &namespaces, &mut state.assumed, now);
-        let Some(picture) = picture else { return Ok(turn_at) };
+        let Some(picture) = picture else { return Ok(None) };
         let (gathers, gather_at) = state.gathers(&picture.world);
         let options = if gathers { OPTIONS } else { plan::Options { moves: AS_THEY_ARE, ..OPTIONS } };
         let plan = plan::decide(&picture.world, &options);
@@ -183,7 +181,7 @@ impl Scheduler {
         let done = act::carry_out(self, &picture, &plan, (&chosen, &retyped), &remarks, state).await;
         self.metrics.placed(plan.bindings.len(), plan.unplaced.len(), done.is_ok(), began.elapsed());
         let again = done?;
-        Ok([plan.wake_at, chosen.wake_at, review_at, gather_at, turn_at, again].into_iter().flatten().min())
+        Ok([plan.wake_at, chosen.wake_at, review_at, gather_at, again].into_iter().flatten().min())
     }
 
     fn namespaces(&self) -> Namespaces {

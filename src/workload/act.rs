@@ -18,6 +18,9 @@ use crate::{
 
 /// How many objects are written at once: more only makes the API server slower.
 const AT_ONCE: usize = 8;
+/// How many guests are made before it is looked whether so many are still wished. The first that the watch brings asks for the
+/// rest.
+const IN_ONE_GO: usize = 500;
 
 /// Carries a plan out. Each part may be repeated.
 pub(super) async fn carry_out(
@@ -26,10 +29,12 @@ pub(super) async fn carry_out(
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
-    let made = plan.make.iter().map(|ordinal| make(&api, workload, *ordinal).boxed());
-    let updated = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed());
-    let writes: Vec<_> = made.chain(updated).collect();
-    stream::iter(writes).buffered(AT_ONCE).try_collect::<()>().await?;
+    // One after the other, the lowest ordinal first: guests are decided on as they appear, and the first get the room at home.
+    for ordinal in plan.make.iter().take(IN_ONE_GO) {
+        make(&api, workload, *ordinal).await?;
+    }
+    let updates: Vec<_> = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed()).collect();
+    stream::iter(updates).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
     for (name, uid) in &plan.delete {
         let params = DeleteParams {
