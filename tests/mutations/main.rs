@@ -111,7 +111,7 @@ fn main() {
         (stack::launch(stack.folder.path(), program, &arguments, &["--leader-elect=false"]), address)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (played, began) = (Mutex::new(Dice(seed)), Instant::now());
+    let began = Instant::now();
     let good_pool = pool(&stack);
     let tally = runtime.block_on(async {
         let file = Kubeconfig::read_from(stack.folder.path().join("kubeconfig")).unwrap();
@@ -125,15 +125,17 @@ fn main() {
         let share = |worker: usize| wanted / AT_ONCE + usize::from(worker < wanted % AT_ONCE);
         stream::iter(0..AT_ONCE)
             .for_each_concurrent(AT_ONCE, |worker| {
-                let (field, played, good_pool) = (&field, &played, &good_pool);
+                let (field, good_pool) = (&field, &good_pool);
                 async move {
                     let good = workload(&format!("m{worker}"));
+                    // Dice of its own: what it draws must not hang on who is quicker.
+                    let mut dice = Dice(seed.wrapping_mul(AT_ONCE as u64).wrapping_add(worker as u64));
                     field.recovers(&field.workloads, &good).await.unwrap();
                     for turn in 0..share(worker) {
                         // One plays with the pool now and then, under all the others' feet.
                         let of_pool = worker == 0 && turn % 4 == 3;
                         let (api, good) = if of_pool { (&field.pools, good_pool) } else { (&field.workloads, &good) };
-                        let mutation = mutate::mutation(good, &mut played.lock().unwrap());
+                        let mutation = mutate::mutation(good, &mut dice);
                         field.play(api, good, &mutation).await;
                     }
                 }
@@ -173,6 +175,9 @@ fn end(stack: &Stack, operator: &mut stack::Process, address: &str, tally: Tally
     }
     for what in &wrong {
         println!("mutations: WRONG: {what}");
+    }
+    if !wrong.is_empty() {
+        println!("again with: make mutations N={} MUTATIONS_SEED={}", of.0, of.1);
     }
     println!(
         "mutations: {}, seed {}: refused with a sentence {refused}, converged {converged}; {rate:.0} runs for each \
