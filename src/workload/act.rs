@@ -29,12 +29,13 @@ pub(super) async fn carry_out(
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
+    // First what is there: a new hold must not wait for a guest that a quota refuses.
+    let updates: Vec<_> = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed()).collect();
+    stream::iter(updates).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the lowest ordinal first: guests are decided on as they appear, and the first get the room at home.
     for ordinal in plan.make.iter().take(IN_ONE_GO) {
         make(&api, workload, *ordinal).await?;
     }
-    let updates: Vec<_> = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed()).collect();
-    stream::iter(updates).buffered(AT_ONCE).try_collect::<()>().await?;
     // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
     for (name, uid) in &plan.delete {
         let params = DeleteParams {
