@@ -1,6 +1,6 @@
 //! Makes and deletes Guest objects, and writes the workload's status.
 
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Preconditions},
@@ -22,22 +22,37 @@ const AT_ONCE: usize = 8;
 /// rest.
 const IN_ONE_GO: usize = 500;
 
-/// Carries a plan out. Each part may be repeated.
+/// Carries a plan out. Each part may be repeated, and is done although another is refused: a quota that refuses a guest must
+/// keep neither a new hold from those that are there nor others from going. The first error is returned.
 pub(super) async fn carry_out(
     context: &Context,
     workload: &VirtualWorkload,
     plan: &decide::Plan,
 ) -> Result<(), ApiError> {
     let api: Api<Guest> = Api::namespaced(context.client.clone(), &workload.namespace().unwrap_or_default());
-    // First what is there: a new hold must not wait for a guest that a quota refuses.
-    let updates: Vec<_> = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed()).collect();
-    stream::iter(updates).buffered(AT_ONCE).try_collect::<()>().await?;
-    // One after the other, the lowest ordinal first: guests are decided on as they appear, and the first get the room at home.
-    for ordinal in plan.make.iter().take(IN_ONE_GO) {
-        make(&api, workload, *ordinal).await?;
+    let changes: Vec<_> = plan.update.iter().map(|(guest, spec)| update(&api, workload, guest, spec).boxed()).collect();
+    let updated: Vec<_> = stream::iter(changes).buffered(AT_ONCE).collect().await;
+    let made = make_all(&api, workload, &plan.make).await;
+    let deleted = delete_all(context, &api, workload, &plan.delete).await;
+    updated.into_iter().chain([made, deleted]).collect()
+}
+
+/// One after the other, the lowest ordinal first: guests are decided on as they appear, and the first get the room at home.
+async fn make_all(api: &Api<Guest>, workload: &VirtualWorkload, ordinals: &[u32]) -> Result<(), ApiError> {
+    for ordinal in ordinals.iter().take(IN_ONE_GO) {
+        make(api, workload, *ordinal).await?;
     }
-    // One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
-    for (name, uid) in &plan.delete {
+    Ok(())
+}
+
+/// One after the other, the highest ordinal first: if we are cut off, what is left has no holes.
+async fn delete_all(
+    context: &Context,
+    api: &Api<Guest>,
+    workload: &VirtualWorkload,
+    guests: &[(String, String)],
+) -> Result<(), ApiError> {
+    for (name, uid) in guests {
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
             ..DeleteParams::default()
