@@ -10,6 +10,7 @@ use fault_proxy::{Fault, Matching, Outcome, Rule};
 
 use crate::{
     check,
+    leaks::Before,
     scenario::Scenario,
     world::{Way, World},
 };
@@ -60,6 +61,7 @@ pub struct Done {
 /// Plays the scenario with one kill.
 pub fn play(world: &World, scenario: &Scenario, name: &str, point: Point) -> Done {
     world.calm(0);
+    let before = Before::of(world);
     // The request is held on either side of its effect until its client is dead, so the reply never gets there.
     let fault = if point.after_effect { Fault::HangAfter } else { Fault::Hang };
     let matching = Matching { changes: Some(true), ..Matching::default() };
@@ -85,7 +87,7 @@ pub fn play(world: &World, scenario: &Scenario, name: &str, point: Point) -> Don
         over.store(true, Ordering::Release);
         (result, killer.join().unwrap())
     });
-    let result = result.and_then(|()| check::never_twice(world));
+    let result = result.and_then(|()| check::never_twice(world)).and_then(|()| before.is_all_that_is_left(world));
     world.kill_operator();
     world.calm(0);
     Done { killed_at, result }

@@ -27,6 +27,8 @@ mod disasters;
 #[cfg(feature = "ec2")]
 mod kill;
 #[cfg(feature = "ec2")]
+mod leaks;
+#[cfg(feature = "ec2")]
 mod neighbours;
 #[cfg(feature = "ec2")]
 mod report;

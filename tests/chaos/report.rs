@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, process::Ex
 use crate::{
     check,
     kill::{self, Point},
+    leaks::Before,
     scenario::{self, Plays, Scenario},
     storm,
     world::{Way, World},
@@ -132,8 +133,11 @@ impl Player {
         let (name, began) = (self.next_name(), Instant::now());
         self.world.set_pace(1);
         self.world.calm(0);
+        let before = Before::of(&self.world);
         self.world.start_operator();
-        let result = (scenario.run)(&self.world, &name).and_then(|()| check::never_twice(&self.world));
+        let result = (scenario.run)(&self.world, &name)
+            .and_then(|()| check::never_twice(&self.world))
+            .and_then(|()| before.is_all_that_is_left(&self.world));
         self.world.kill_operator();
         self.world.calm(0);
         *self.tally.faults.entry(scenario.name.to_owned()).or_default() += 1;

@@ -10,6 +10,7 @@ use fault_proxy::{Fault, Matching, Rule};
 
 use crate::{
     check,
+    leaks::Before,
     scenario::Scenario,
     world::{Way, World},
 };
@@ -65,6 +66,7 @@ fn weather(way: Way) -> Vec<(&'static str, f64, Matching, Fault)> {
 /// must come to rest between the faults.
 pub fn play(world: &World, scenario: &Scenario, name: &str, seed: u64) -> (BTreeMap<String, u64>, Result<(), String>) {
     world.calm(seed);
+    let before = Before::of(world);
     for way in Way::ALL {
         for (kind, chance, matching, fault) in weather(way) {
             world.proxy(way).add(Rule { name: kind.into(), matching, ..Rule::on("*", fault).chance(chance) });
@@ -94,6 +96,7 @@ pub fn play(world: &World, scenario: &Scenario, name: &str, seed: u64) -> (BTree
         over.store(true, Ordering::Release);
         result
     });
+    let result = result.and_then(|()| check::never_twice(world)).and_then(|()| before.is_all_that_is_left(world));
     let mut fired = BTreeMap::new();
     for way in Way::ALL {
         for (kind, times) in world.proxy(way).fired() {
@@ -103,5 +106,5 @@ pub fn play(world: &World, scenario: &Scenario, name: &str, seed: u64) -> (BTree
     *fired.entry("kill -9".to_owned()).or_default() += kills;
     world.kill_operator();
     world.calm(0);
-    (fired, result.and_then(|()| check::never_twice(world)))
+    (fired, result)
 }

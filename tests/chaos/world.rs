@@ -3,7 +3,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,6 +49,8 @@ pub struct World {
     client: Client,
     proxies: [Proxy; 3],
     operator: Mutex<Option<Process>>,
+    /// How many were started.
+    operators: AtomicUsize,
     /// The operator's clock, where it is not the machine's.
     clock: Mutex<Option<Fast>>,
     pub program: PathBuf,
@@ -75,6 +80,7 @@ impl World {
             client,
             proxies,
             operator: Mutex::new(None),
+            operators: AtomicUsize::new(0),
             clock: Mutex::new(None),
             program,
         };
@@ -192,8 +198,14 @@ impl World {
 
     /// The same with another program.
     pub fn start_operator_of(&self, program: &Path) {
+        self.operators.fetch_add(1, Ordering::Relaxed);
         let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
         *self.slot() = Some(self.stack.launch_operator(program, &kubeconfig));
+    }
+
+    /// How many were started so far.
+    pub fn operators(&self) -> usize {
+        self.operators.load(Ordering::Relaxed)
     }
 
     /// `kill -9`.

@@ -83,6 +83,21 @@ impl Truth {
         })
     }
 
+    /// Sessions that operators have at the Xen pool, by reference.
+    pub fn sessions(&self) -> BTreeSet<String> {
+        let of_ours = |session: &Value| session["originator"] == "innkeeper";
+        self.xen("session")
+            .into_iter()
+            .filter(|(_, session)| of_ours(session))
+            .map(|(reference, _)| reference)
+            .collect()
+    }
+
+    /// Tasks of the Xen pool, by reference.
+    pub fn tasks(&self) -> BTreeMap<String, Value> {
+        self.xen("task")
+    }
+
     /// Everything that is left of guests: VMs, disks, instances, volumes.
     pub fn left(&self) -> Vec<String> {
         let disks = self.all_disks();
