@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::mandate::Mandate;
+use super::{decide::remaining, mandate::Mandate};
 use crate::{
     api::{
         Guest, GuestSpec, GuestStatus,
@@ -169,8 +169,21 @@ pub enum Trace {
     Seen,
     /// It is certainly not there, or its `CloudPool` is gone.
     Gone,
-    /// Its pool does not say.
+    /// Its pool does not say, or what it says may be older than the VM.
     Silent,
+}
+
+impl Trace {
+    /// What a read says of a VM that was given up. Nothing was asked of it since then, and reads lag behind for as long as the
+    /// settling time: until that is over, one that is not seen may still be there.
+    #[must_use]
+    pub fn of(left: &Abandoned, found: Option<&ObservedGuest>, settling: Duration, now: Timestamp) -> Self {
+        match found {
+            Some(vm) if vm.key.incarnation == left.incarnation => Self::Seen,
+            _ if remaining(left.at.0, settling, now).is_some() => Self::Silent,
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// A provider's failure, as far as decisions need it.

@@ -63,12 +63,13 @@ fn type_size(subject: &Subject, pool: &CloudPool) -> Option<Size> {
 /// What became of the VMs that were given up.
 async fn abandoned(context: &Context, subject: &Subject) -> Vec<(Abandoned, Trace)> {
     let mut all = Vec::new();
+    // Before the reads: what they show is no older.
+    let now = (context.now)();
     for left in &subject.status.abandoned {
         let key = Key { incarnation: left.incarnation, ..subject.key.clone() };
         let trace = match context.registry.get(&left.pool) {
             Some(Entry::Open(provider)) => match provider.find(&key, Freshness::Live).await {
-                Ok(Some(vm)) if vm.key.incarnation == left.incarnation => Trace::Seen,
-                Ok(_) => Trace::Gone,
+                Ok(found) => Trace::of(left, found.as_ref(), provider.settling_time(), now),
                 Err(_) => Trace::Silent,
             },
             _ if context.pools.get(&ObjectRef::<CloudPool>::new(&left.pool)).is_none() => Trace::Gone,

@@ -239,11 +239,10 @@ fn gather(world: &mut World, guest: &Guest) -> Facts {
     };
     let abandoned = subject.status.abandoned.iter().map(|left| {
         let there = POOLS.iter().position(|name| *name == left.pool).unwrap();
-        let trace = match (world.fenced == Some(there), world.find(there, left.incarnation)) {
-            (true, _) => Trace::Silent,
-            (false, Some(_)) => Trace::Seen,
-            (false, None) => Trace::Gone,
-        };
+        let found = world.find(there, left.incarnation);
+        let is_silent = world.fenced == Some(there);
+        let read = Trace::of(left, found.as_ref(), SETTLING, at(world.now));
+        let trace = if is_silent { Trace::Silent } else { read };
         (left.clone(), trace)
     });
     let (abandoned, fenced) = (abandoned.collect(), pool.is_some() && world.fenced == pool);

@@ -245,8 +245,14 @@ impl World {
 
     /// What must hold at every moment.
     pub fn check(&mut self) {
-        let status = self.object().and_then(|guest| guest.status.clone()).unwrap_or_default();
-        let given_up = |made: &Made| status.abandoned.iter().any(|left| left.incarnation == made.incarnation);
+        // What the guest names as given up; when it is gone and that was to be kept, whatever it ever gave up.
+        let given_up = |made: &Made| match self.object() {
+            Some(guest) => {
+                let named = guest.status.as_ref().map_or(&[][..], |status| &status.abandoned);
+                named.iter().any(|left| left.incarnation == made.incarnation)
+            }
+            None => self.was_given_up(made),
+        };
         let finished =
             |made: &&Made| made.lands <= self.now && made.stage == Stage::Complete && !made.released && !given_up(made);
         let two = self.made.iter().filter(finished).count() > 1;
